@@ -1,0 +1,252 @@
+//! Configuration, validated. `lib/config` makes it from text; nobody else builds one but tests.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::Device;
+use crate::{Asn, ClusterPool, NodeName, Plane, Prefix, RouterId, Vni};
+
+/// Everything an operator can say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// Preferred plane: `vxlan` or `bgp`.
+    pub mode: Plane,
+    /// Keep the other plane standing, and carry a destination by it while the preferred one is not usable to it.
+    pub fallback: bool,
+    /// This node.
+    pub node: NodeConfig,
+    /// Where claims, phases and the digest are kept.
+    pub store: StoreConfig,
+    /// Cluster pools; never empty, none overlaps another.
+    pub pools: Vec<ClusterPool>,
+    /// The overlay.
+    pub vxlan: VxlanConfig,
+    /// The BGP speaker.
+    pub bgp: BgpConfig,
+    /// Masquerade of pod traffic that leaves the cluster.
+    pub masquerade: MasqueradeConfig,
+    /// Pods.
+    pub cni: CniConfig,
+    /// The switch.
+    pub switch: SwitchConfig,
+    /// Prometheus metrics, `/livez` and `/readyz` over HTTP.
+    pub metrics: MetricsConfig,
+    /// The command line's socket.
+    pub api: ApiConfig,
+}
+
+/// This node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeConfig {
+    /// Name; the host's name if absent.
+    pub name: Option<NodeName>,
+    /// Underlay addresses, primary first, at most one per family; found by the default route if empty.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Where the cluster's state is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum StoreConfig {
+    /// A directory that all nodes of the lab or the machine share.
+    Files {
+        /// The directory; made if absent.
+        path: PathBuf,
+        /// How long a freed pod CIDR stays unused, in whole seconds.
+        #[serde(with = "seconds", rename = "quarantineSeconds")]
+        quarantine: Duration,
+    },
+}
+
+/// The overlay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VxlanConfig {
+    /// VXLAN network identifier; default 178 (flannel uses 1, Calico 4096, Cilium 2).
+    pub vni: Vni,
+    /// UDP port; default 4789 (RFC 7348).
+    pub port: u16,
+    /// MTU of the link; derived from the underlay if absent.
+    pub mtu: Option<u32>,
+}
+
+/// The BGP speaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpConfig {
+    /// Own AS number; default 64512.
+    pub local_asn: Asn,
+    /// BGP Identifier; the primary IPv4 underlay address, or a hash of the node's name on an IPv6-only underlay, if absent.
+    pub router_id: Option<RouterId>,
+    /// TCP port that we listen on, and dial in the mesh; default 179.
+    pub port: u16,
+    /// Automatic full mesh with every node that has a claim; default true.
+    pub mesh: bool,
+    /// Hold time that we propose, whole seconds, 0 or 3 to 65535; default 90.
+    #[serde(with = "seconds", rename = "holdTime")]
+    pub hold_time: Duration,
+    /// How long the paths of a peer outlive its TCP session when that broke without a NOTIFICATION; default: its hold time.
+    #[serde(with = "optional_seconds", rename = "staleTime")]
+    pub stale_time: Option<Duration>,
+    /// Most prefixes that one peer may announce before its session is closed with Cease 6/1; default 20000.
+    pub max_prefixes: u32,
+    /// Most equal paths that become one kernel route; 1 to 64, default 16.
+    pub max_paths: u8,
+    /// Configured peers; addresses are unique.
+    pub peers: Vec<BgpPeerConfig>,
+}
+
+/// One configured peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpPeerConfig {
+    /// Address of the peer.
+    pub address: IpAddr,
+    /// TCP port that we dial; default 179.
+    pub port: u16,
+    /// AS number of the peer; own AS makes it iBGP.
+    pub asn: Asn,
+    /// Source address of the session; chosen by the kernel if absent.
+    pub local_address: Option<IpAddr>,
+    /// File that holds the TCP MD5 key (RFC 2385), 1 to 80 bytes; a trailing newline is not part of it.
+    pub password_file: Option<PathBuf>,
+    /// Hold time for this peer, as [`BgpConfig::hold_time`].
+    #[serde(with = "optional_seconds", rename = "holdTime")]
+    pub hold_time: Option<Duration>,
+    /// Bound for this peer, as [`BgpConfig::max_prefixes`].
+    pub max_prefixes: Option<u32>,
+    /// Never dial, only listen; default false.
+    pub passive: bool,
+    /// Words for people; shown in `biplane bgp peers`.
+    pub description: Option<String>,
+}
+
+/// Masquerade of pod traffic that leaves the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MasqueradeConfig {
+    /// Default true.
+    pub enabled: bool,
+    /// Destinations that see pods' own addresses, besides the pools.
+    pub exclude: Vec<Prefix>,
+}
+
+/// Which reference plugin makes the pod's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CniPlugin {
+    /// `bridge`: pods of a node share one L2 segment.
+    Bridge,
+    /// `ptp`: a veth pair and a host route per pod.
+    Ptp,
+}
+
+/// Pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CniConfig {
+    /// Directory of the conflist; nothing is written if absent.
+    pub conf_dir: Option<PathBuf>,
+    /// Default bridge.
+    pub plugin: CniPlugin,
+    /// MTU of pods; the smaller of the planes' if absent.
+    pub mtu: Option<u32>,
+}
+
+/// The switch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SwitchConfig {
+    /// How long the old plane keeps receiving after the last destination has flipped, seconds; default 2.
+    #[serde(with = "seconds", rename = "lingerSeconds")]
+    pub linger: Duration,
+}
+
+/// HTTP for machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricsConfig {
+    /// Where to listen; no HTTP if absent.
+    pub listen: Option<SocketAddr>,
+}
+
+/// The command line's socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiConfig {
+    /// Path of the unix socket; default /run/biplane/biplane.sock.
+    pub socket: PathBuf,
+}
+
+impl Config {
+    /// The smallest configuration that works, with every default: what a file with `mode` and `pools` alone gives.
+    pub fn minimal(mode: Plane, pools: Vec<ClusterPool>) -> Config {
+        Config {
+            mode,
+            fallback: false,
+            node: NodeConfig::default(),
+            store: StoreConfig::Files {
+                path: PathBuf::from("/var/lib/biplane/store"),
+                quarantine: Duration::from_secs(60),
+            },
+            pools,
+            vxlan: VxlanConfig { vni: Vni::new(178).unwrap_or_else(|| unreachable!()), port: 4789, mtu: None },
+            bgp: BgpConfig {
+                local_asn: Asn(64512),
+                router_id: None,
+                port: 179,
+                mesh: true,
+                hold_time: Duration::from_secs(90),
+                stale_time: None,
+                max_prefixes: 20_000,
+                max_paths: 16,
+                peers: Vec::new(),
+            },
+            masquerade: MasqueradeConfig { enabled: true, exclude: Vec::new() },
+            cni: CniConfig { conf_dir: None, plugin: CniPlugin::Bridge, mtu: None },
+            switch: SwitchConfig { linger: Duration::from_secs(2) },
+            metrics: MetricsConfig::default(),
+            api: ApiConfig { socket: PathBuf::from("/run/biplane/biplane.sock") },
+        }
+    }
+
+    /// The overlay's device.
+    pub fn vxlan_device(&self) -> Device {
+        Device::new(crate::Owner::VXLAN_DEVICE).unwrap_or_else(|| unreachable!("a constant that fits"))
+    }
+}
+
+mod seconds {
+    use super::Duration;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u64(d.as_secs())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        u64::deserialize(d).map(Duration::from_secs)
+    }
+}
+
+mod optional_seconds {
+    use super::Duration;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(d: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+        match d {
+            Some(d) => s.serialize_some(&d.as_secs()),
+            None => s.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(d)?.map(Duration::from_secs))
+    }
+}

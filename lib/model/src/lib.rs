@@ -1,0 +1,19 @@
+//! Floor 0: the words of Biplane.
+//!
+//! Every other crate speaks in these types. Nothing here reads a clock, a file or a socket; a value that
+//! exists is valid (parse, don't validate): a [`PodCidr`] has no host bits, a [`Vni`] fits 24 bits, a
+//! [`NodeName`] is a DNS label sequence.
+
+pub mod addr;
+pub mod config;
+pub mod kernel;
+pub mod moment;
+pub mod node;
+pub mod plane;
+pub mod prefix;
+
+pub use addr::{Asn, MacAddr, RouterId, Vni};
+pub use moment::Moment;
+pub use node::{Digest, NodeName, NodePhase, NodeSet, Reach, StateName, Uid, Vtep, Wish};
+pub use plane::{Owner, Plane, PlaneSet, Stance};
+pub use prefix::{ClusterPool, Family, PodCidr, Prefix};
