@@ -107,12 +107,15 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
         self.unseen = Some(self.slots.iter().filter(|(_, s)| s.actual().is_some()).map(|(k, _)| k.clone()).collect());
     }
 
-    /// Ends a full read-back; returns the keys that were believed there and were not seen.
-    pub fn end_read_back(&mut self) -> Vec<K> {
-        let gone: Vec<K> = self.unseen.take().into_iter().flatten().collect();
-        for key in &gone {
-            let desired = self.slots.get(key).and_then(Slot::desired).cloned();
+    /// Ends a full read-back; returns what was believed there and was not seen.
+    pub fn end_read_back(&mut self) -> Vec<(K, V)> {
+        let unseen: Vec<K> = self.unseen.take().into_iter().flatten().collect();
+        let mut gone = Vec::with_capacity(unseen.len());
+        for key in unseen {
+            let Some(value) = self.actual(&key).cloned() else { continue };
+            let desired = self.desired(&key).cloned();
             self.put(key.clone(), desired, None);
+            gone.push((key, value));
         }
         gone
     }
