@@ -1,0 +1,44 @@
+# Two commands are all that a newcomer needs, as root on a Debian machine with Rust stable:
+#   make demo   sets up what is missing, deploys a lab of three nodes, switches it live there and back, prints the proof
+#   make test   everything that must pass
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/debug
+RELEASE := $(TARGET)/release
+
+.PHONY: help setup build demo test lint bench fuzz clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## install what is missing: Debian packages; names a missing toolchain and its cure
+	@deploy/setup
+
+build: setup ## the two binaries
+	$(CARGO) build --locked -p biplaned -p biplane
+
+demo: build ## three nodes move from VXLAN to BGP and back while every packet is counted
+	$(BIN)/biplane lab demo
+
+test: build ## lints, unit, property, kernel and topology tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	BIPLANE_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --locked --workspace --no-fail-fast
+
+lint: ## formatting and clippy alone
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+bench: setup ## ratios against iproute2 and BIRD in the same run
+	$(CARGO) build --locked --release -p biplaned -p biplane
+	$(CARGO) bench --locked -p biplane-kernel
+	BIPLANE_BIN_DIR=$(abspath $(RELEASE)) $(RELEASE)/biplane lab bench
+
+fuzz: ## ten minutes of fuzzing at the codec door (needs cargo-fuzz)
+	cd lib/wire && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run -s none door -- -max_total_time=600 -timeout=10
+
+clean: ## remove what was built
+	$(CARGO) clean

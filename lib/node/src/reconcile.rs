@@ -1,0 +1,352 @@
+//! Desired against actual kernel state: what to write next, and what may be taken away now.
+//!
+//! Making goes in the order of [`Key`]; nothing is broken while something can still be made, nor before every input
+//! is complete, nor while an object that is really in the kernel leans on it. The last rule matters because the
+//! kernel deletes what leans: taking a nexthop object away deletes its routes without a word, taking the link away
+//! deletes everything on it. A refused write keeps its key pending with the errno and comes again with backoff; it
+//! never holds up the others.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use delta::{Difference, Tracker};
+use model::kernel::{Device, Foreign, Hop, Key, Refusal, Value, Via, Write};
+use model::{Moment, Plane};
+
+/// Most writes that one batch holds: a few milliseconds of kernel work.
+const BATCH: usize = 2048;
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// A write that the kernel refused and that is still wanted.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What the kernel said last.
+    pub refusal: Refusal,
+    /// When it is tried again.
+    pub retry_at: Moment,
+    /// When it was refused for the first time.
+    pub since: Moment,
+    wait: Duration,
+}
+
+/// What the kernel holds of one plane that is ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Links, FDB entries, neighbours and nexthop objects.
+    pub objects: usize,
+    /// Routes to pod CIDRs.
+    pub routes: usize,
+}
+
+/// Both sides of every kernel object, and the way from one to the other.
+#[derive(Debug)]
+pub struct Reconcile {
+    tracker: Tracker<Key, Value>,
+    failures: BTreeMap<Key, Failure>,
+    foreign: BTreeMap<Key, String>,
+    /// How many routes and groups in the kernel lean on a nexthop object.
+    leaning: BTreeMap<Key, usize>,
+    overlay: Device,
+    standing: [Standing; 2],
+    /// Keys whose actual side changed and that the core has not looked at yet.
+    changed: Vec<Key>,
+    in_flight: bool,
+    reading: bool,
+    doubt: bool,
+}
+
+impl Reconcile {
+    /// Nothing wanted, nothing known. `overlay` is the VXLAN device: objects on it belong to the overlay.
+    pub fn new(overlay: Device) -> Reconcile {
+        Reconcile {
+            tracker: Tracker::new(),
+            failures: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            leaning: BTreeMap::new(),
+            overlay,
+            standing: [Standing::default(); 2],
+            changed: Vec::new(),
+            in_flight: false,
+            reading: false,
+            doubt: false,
+        }
+    }
+
+    /// Has a refusal shown that our picture of the kernel is wrong? Asked once: a full read-back is due then.
+    pub fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.doubt)
+    }
+
+    /// Wants an object, or wants it gone.
+    pub fn want(&mut self, key: Key, value: Option<Value>) {
+        let forget_sysctl = value.is_none() && matches!(key, Key::Sysctl(_));
+        if self.tracker.want(key.clone(), value) {
+            self.failures.remove(&key);
+        }
+        if forget_sysctl {
+            // A sysctl is never taken back: it stays as it is, and we look away.
+            self.found(key, None);
+        }
+    }
+
+    /// Records what the kernel holds; tells whether that is news.
+    pub fn found(&mut self, key: Key, value: Option<Value>) -> bool {
+        if matches!(key, Key::Sysctl(_)) && self.tracker.desired(&key).is_none() && value.is_some() {
+            return false;
+        }
+        let before = self.tracker.actual(&key).cloned();
+        if !self.tracker.found(key.clone(), value.clone()) {
+            return false;
+        }
+        self.account(&key, before.as_ref(), value.as_ref());
+        if self.tracker.settled(&key) {
+            self.failures.remove(&key);
+            self.foreign.remove(&key);
+        }
+        self.changed.push(key);
+        true
+    }
+
+    /// A full read-back of everything of ours. Returns how many keys differed from what was believed.
+    pub fn read_back(&mut self, ours: Vec<(Key, Value)>, foreign: Vec<Foreign>) -> usize {
+        self.reading = false;
+        self.tracker.begin_read_back();
+        let mut news = 0;
+        for (key, value) in ours {
+            news += usize::from(self.found(key, Some(value)));
+        }
+        for (key, value) in self.tracker.end_read_back() {
+            self.account(&key, Some(&value), None);
+            self.changed.push(key);
+            news += 1;
+        }
+        self.foreign = foreign.into_iter().map(|f| (f.key, f.what)).collect();
+        news
+    }
+
+    /// The next writes, if none are under way: makes first; takes only when `sweep` allows it.
+    pub fn poll_batch(&mut self, now: Moment, sweep: bool) -> Option<Vec<Write>> {
+        if self.in_flight || self.reading {
+            return None;
+        }
+        let mut batch: Vec<Write> = Vec::new();
+        for key in self.tracker.to_make() {
+            if batch.len() == BATCH {
+                break;
+            }
+            if self.failures.get(key).is_some_and(|failure| failure.retry_at > now) {
+                continue;
+            }
+            match self.tracker.difference(key) {
+                Some(Difference::Missing(value)) => batch.push(Write::Create(key.clone(), value.clone())),
+                Some(Difference::Differs { desired, .. }) => batch.push(Write::Replace(key.clone(), desired.clone())),
+                Some(Difference::Stray(_)) | None => {}
+            }
+        }
+        if batch.is_empty() && sweep {
+            let ready = self.tracker.to_take().filter(|key| {
+                self.failures.get(*key).is_none_or(|failure| failure.retry_at <= now) && self.may_take(key)
+            });
+            batch.extend(ready.take(BATCH).map(|key| Write::Delete(key.clone())));
+        }
+        self.in_flight = !batch.is_empty();
+        self.in_flight.then_some(batch)
+    }
+
+    /// The kernel's answers to a batch.
+    pub fn handle_wrote(&mut self, now: Moment, results: Vec<(Write, Result<(), Refusal>)>) {
+        self.in_flight = false;
+        let mut progress = false;
+        for (write, result) in results {
+            match result {
+                Ok(()) => {
+                    progress |= matches!(write.key(), Key::Link(_) | Key::Nexthop(_) | Key::NexthopGroup(_));
+                    let (key, value) = match write {
+                        Write::Create(key, value) | Write::Replace(key, value) => (key, Some(value)),
+                        Write::Delete(key) => (key, None),
+                    };
+                    self.found(key, value);
+                }
+                Err(refusal) => self.refused(now, write, refusal),
+            }
+        }
+        if progress {
+            // What leaned on the object that now stands need not wait out its backoff.
+            for failure in self.failures.values_mut() {
+                failure.retry_at = failure.retry_at.min(now);
+            }
+        }
+    }
+
+    /// A full read-back has been asked for: nothing is written until it is here.
+    pub fn expect_read_back(&mut self) {
+        self.reading = true;
+    }
+
+    /// Is a batch or a read-back under way?
+    pub fn busy(&self) -> bool {
+        self.in_flight || self.reading
+    }
+
+    /// The read-back that was asked for failed.
+    pub fn read_back_failed(&mut self) {
+        self.reading = false;
+    }
+
+    /// Links came or went: refused writes are worth another try at once.
+    pub fn retry_all(&mut self, now: Moment) {
+        for failure in self.failures.values_mut() {
+            failure.retry_at = failure.retry_at.min(now);
+        }
+    }
+
+    /// Keys whose actual side changed since the last call.
+    pub fn take_changed(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// When the next refused write is due again.
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        if self.busy() {
+            return None;
+        }
+        self.failures.values().map(|failure| failure.retry_at).min()
+    }
+
+    /// Is the object in the kernel just as wanted?
+    pub fn settled(&self, key: &Key) -> bool {
+        self.tracker.settled(key)
+    }
+
+    /// Both sides of everything.
+    pub fn tracker(&self) -> &Tracker<Key, Value> {
+        &self.tracker
+    }
+
+    /// Refused writes that are still wanted.
+    pub fn failures(&self) -> &BTreeMap<Key, Failure> {
+        &self.failures
+    }
+
+    /// Objects of others that share a key with ours or stand in our way.
+    pub fn foreign(&self) -> &BTreeMap<Key, String> {
+        &self.foreign
+    }
+
+    /// Someone else's object was seen, or one went (`None`).
+    pub fn note_foreign(&mut self, key: Key, what: Option<String>) {
+        match what {
+            Some(what) => self.foreign.insert(key, what),
+            None => self.foreign.remove(&key),
+        };
+    }
+
+    /// What of `plane` is in the kernel now.
+    pub fn standing(&self, plane: Plane) -> Standing {
+        self.standing[plane as usize]
+    }
+
+    /// The plane that carries `prefix` in the kernel now.
+    pub fn carried(&self, prefix: &model::Prefix) -> Option<Plane> {
+        self.tracker.actual(&Key::Route(*prefix)).and_then(|value| self.plane_of_route(value))
+    }
+
+    /// The plane of a route's value; `None` for one that leads nowhere.
+    pub fn plane_of_route(&self, value: &Value) -> Option<Plane> {
+        match value {
+            Value::Route { via: Via::Hops(hops), .. } => Some(self.plane_of(&hops.first()?.device)),
+            _ => None,
+        }
+    }
+
+    fn plane_of(&self, device: &Device) -> Plane {
+        if *device == self.overlay { Plane::Overlay } else { Plane::Native }
+    }
+
+    fn refused(&mut self, now: Moment, write: Write, refusal: Refusal) {
+        let (Write::Create(key, _) | Write::Replace(key, _) | Write::Delete(key)) = &write;
+        let key = key.clone();
+        // ENOENT, ESRCH on a replace, EEXIST on a create: what we believe of the key is wrong, so look before the next try.
+        self.doubt |= match write {
+            Write::Create(..) => refusal.errno == 17 && !self.foreign.contains_key(&key),
+            Write::Replace(..) => matches!(refusal.errno, 2 | 3),
+            Write::Delete(_) => false,
+        };
+        let (since, wait) = self.failures.get(&key).map_or((now, FIRST_RETRY), |f| (f.since, (f.wait * 2).min(LAST_RETRY)));
+        self.failures.insert(key, Failure { refusal, retry_at: now + wait, since, wait });
+    }
+
+    /// Whether nothing in the kernel leans on a stray object, so that taking it away takes only itself away.
+    fn may_take(&self, key: &Key) -> bool {
+        match key {
+            Key::Sysctl(_) => false,
+            Key::Nexthop(_) | Key::NexthopGroup(_) => !self.leaning.contains_key(key),
+            Key::Neighbour(device, ip) => {
+                let hop = Hop { gateway: Some(*ip), device: device.clone() };
+                self.tracker.actual(&Key::Nexthop(hop)).is_none()
+            }
+            Key::Fdb(device, mac) => {
+                let gateway = IpAddr::V6(mac.link_local());
+                self.tracker.actual(&Key::Neighbour(device.clone(), gateway)).is_none()
+            }
+            Key::Link(device) if *device == self.overlay => self.standing(Plane::Overlay).objects <= 1,
+            _ => true,
+        }
+    }
+
+    /// Keeps the counts of what stands and what leans in step with one change of an actual object.
+    fn account(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {
+        let device = match key {
+            Key::Link(device) | Key::Fdb(device, _) | Key::Neighbour(device, _) => Some(device),
+            Key::Nexthop(hop) => Some(&hop.device),
+            Key::NexthopGroup(hops) => hops.first().map(|hop| &hop.device),
+            _ => None,
+        };
+        if let Some(device) = device {
+            let plane = self.plane_of(device) as usize;
+            match (before.is_some(), after.is_some()) {
+                (false, true) => self.standing[plane].objects += 1,
+                (true, false) => self.standing[plane].objects -= 1,
+                _ => {}
+            }
+        }
+        if let Key::NexthopGroup(hops) = key
+            && before.is_some() != after.is_some()
+        {
+            for hop in hops.iter() {
+                self.lean(Key::Nexthop(hop.clone()), after.is_some());
+            }
+        }
+        if matches!(key, Key::Route(_)) {
+            for (value, there) in [(before, false), (after, true)] {
+                let Some(Value::Route { via: Via::Hops(hops), .. }) = value else { continue };
+                self.lean(object_of(hops), there);
+                let Some(plane) = hops.first().map(|hop| self.plane_of(&hop.device)) else { continue };
+                let routes = &mut self.standing[plane as usize].routes;
+                if there { *routes += 1 } else { *routes -= 1 }
+            }
+        }
+    }
+
+    fn lean(&mut self, on: Key, there: bool) {
+        if there {
+            *self.leaning.entry(on).or_default() += 1;
+        } else if let Some(count) = self.leaning.get_mut(&on) {
+            *count -= 1;
+            if *count == 0 {
+                self.leaning.remove(&on);
+            }
+        }
+    }
+}
+
+/// The nexthop object that a route with these hops names.
+pub fn object_of(hops: &Arc<[Hop]>) -> Key {
+    match &hops[..] {
+        [hop] => Key::Nexthop(hop.clone()),
+        _ => Key::NexthopGroup(hops.clone()),
+    }
+}
