@@ -1,1 +1,14 @@
-//! See the package description.
+//! Labs: ordinary containerlab topology files realised with namespaces, real processes and counted packets.
+//!
+//! - [`topology`] reads `*.clab.yml`.
+//! - [`lab`] realises one: a network, mount, PID, UTS and IPC namespace per node, held by a keeper process; veth pairs;
+//!   the commands of `exec`. Everything of a lab hangs on its keepers: when they end, the kernel removes the rest.
+//! - [`probes`] runs a prober per pod and joins what they count.
+//! - [`demo`] is `make demo`.
+//! - [`cli`] is `biplane lab`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod cli;
+pub mod lab;
+pub mod topology;

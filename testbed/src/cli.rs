@@ -1,0 +1,241 @@
+//! `biplane lab`: arguments and what they start. stdout is data, stderr is talk.
+
+mod print;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::lab::deploy::Options;
+use crate::lab::{Interrupt, Lab, Settings, keeper};
+use crate::topology::{Kind, Node};
+
+/// Labs from containerlab topology files, in network namespaces of this machine.
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    /// Where labs keep their state, one folder per lab
+    #[arg(long, global = true, env = "BIPLANE_LAB_STATE", default_value = Settings::LABS, hide = true)]
+    labs: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a topology file without doing anything
+    Validate(File),
+    /// Make the lab of a topology file
+    Deploy {
+        #[command(flatten)]
+        file: File,
+        /// A command of `exec` that fails makes the deploy fail (containerlab only logs it)
+        #[arg(long)]
+        strict: bool,
+        /// Destroy the lab first if it is there
+        #[arg(long)]
+        reconfigure: bool,
+    },
+    /// Remove a lab: its processes, links and folder, and nothing else
+    Destroy(File),
+    /// List the nodes of a lab
+    Inspect {
+        #[command(flatten)]
+        file: File,
+        /// Form of the list
+        #[arg(short = 'o', long = "format", visible_alias = "output", value_enum, default_value_t = Form::Table)]
+        format: Form,
+    },
+    /// Run a command in nodes of a lab
+    Exec {
+        #[command(flatten)]
+        file: File,
+        /// Only nodes with this label; `clab-node-name=NAME` is the node of that name
+        #[arg(long, value_name = "KEY=VALUE")]
+        label: Vec<String>,
+        /// In this pod of each node instead of in the node
+        #[arg(long, value_name = "NAME")]
+        pod: Option<String>,
+        /// The command; words are split at spaces, quotes are obeyed, no shell
+        #[arg(long, required = true)]
+        cmd: Vec<String>,
+        /// Form of the answer
+        #[arg(short = 'o', long = "format", value_enum, default_value_t = ExecForm::Plain)]
+        format: ExecForm,
+    },
+    /// Print the graph of a lab's links
+    Graph {
+        #[command(flatten)]
+        file: File,
+        /// In mermaid's language (the only one)
+        #[arg(long, default_value_t = true)]
+        mermaid: bool,
+    },
+    /// A node's first process
+    #[command(hide = true)]
+    Keeper {
+        /// The node's folder
+        #[arg(long)]
+        at: PathBuf,
+    },
+    /// Probes of one place, driven by lines on the input
+    #[command(hide = true)]
+    Prober,
+}
+
+#[derive(Debug, Args)]
+struct File {
+    /// Topology file
+    #[arg(short = 't', long = "topo", value_name = "FILE.clab.yml")]
+    topology: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Table,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ExecForm {
+    Plain,
+    Json,
+}
+
+/// Does what the arguments say.
+pub fn run(args: LabArgs) -> Result<ExitCode> {
+    let outcome = start(args);
+    // `biplane lab inspect | head -1`: whoever reads has read enough.
+    let is_pipe = |e: &anyhow::Error| {
+        e.downcast_ref::<io::Error>()
+            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    };
+    match outcome {
+        Err(error) if is_pipe(&error) => Ok(ExitCode::SUCCESS),
+        outcome => outcome,
+    }
+}
+
+fn start(args: LabArgs) -> Result<ExitCode> {
+    let settings = Settings::of_this_program(args.labs).context("own program")?;
+    match args.command {
+        Command::Validate(file) => validate(&settings, &file),
+        Command::Deploy {
+            file,
+            strict,
+            reconfigure,
+        } => deploy(&settings, &file, strict, reconfigure),
+        Command::Destroy(file) => destroy(&settings, &file),
+        Command::Inspect { file, format } => {
+            let lab = Lab::running(&settings, &file.topology)?;
+            match format {
+                Form::Json => print::json(&lab.inspect())?,
+                Form::Table => print::nodes(&lab.inspect())?,
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Exec {
+            file,
+            label,
+            pod,
+            cmd,
+            format,
+        } => exec(
+            &Lab::running(&settings, &file.topology)?,
+            &label,
+            pod.as_deref(),
+            &cmd,
+            format,
+        ),
+        Command::Graph { file, mermaid: _ } => {
+            io::stdout().write_all(Lab::of(&settings, &file.topology)?.mermaid().as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Keeper { at } => keeper::run(&at).map(|()| ExitCode::SUCCESS),
+        Command::Prober => {
+            probe::prober::run(io::stdin().lock(), io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn validate(settings: &Settings, file: &File) -> Result<ExitCode> {
+    let lab = Lab::of(settings, &file.topology)?;
+    warn(&lab);
+    eprintln!(
+        "{}: lab {:?}, {} nodes, {} links",
+        file.topology.display(),
+        lab.name(),
+        lab.topology.nodes.len(),
+        lab.topology.links.len()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn deploy(settings: &Settings, file: &File, strict: bool, reconfigure: bool) -> Result<ExitCode> {
+    let lab = Lab::of(settings, &file.topology)?;
+    warn(&lab);
+    if reconfigure {
+        lab.destroy()?;
+    }
+    lab.deploy(Options { strict }, &Interrupt::default(), &|line| eprintln!("{line}"))?;
+    print::nodes(&lab.inspect())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn destroy(settings: &Settings, file: &File) -> Result<ExitCode> {
+    let lab = Lab::of(settings, &file.topology)?;
+    if lab.destroy()? {
+        eprintln!("lab {:?} is gone", lab.name());
+    } else {
+        eprintln!("lab {:?} was not there", lab.name());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exec(lab: &Lab, labels: &[String], pod: Option<&str>, commands: &[String], format: ExecForm) -> Result<ExitCode> {
+    let mut all = std::collections::BTreeMap::new();
+    let mut well = true;
+    for node in lab
+        .topology
+        .nodes
+        .iter()
+        .filter(|n| n.kind == Kind::Linux && labels.iter().all(|l| has_label(n, l)))
+    {
+        for command in commands {
+            let words = crate::topology::words::split(command).map_err(anyhow::Error::msg)?;
+            let output = lab.exec(node, pod, &words)?;
+            well &= output.is_success();
+            if format == ExecForm::Plain {
+                print::output(&node.name, &output)?;
+            }
+            all.entry(format!("clab-{}-{}", lab.name(), node.name))
+                .or_insert_with(Vec::new)
+                .push(output);
+        }
+    }
+    if all.is_empty() {
+        anyhow::bail!("no node of lab {:?} has {}", lab.name(), labels.join(" and "));
+    }
+    if format == ExecForm::Json {
+        print::json(&all)?;
+    }
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn has_label(node: &Node, label: &str) -> bool {
+    let (key, value) = label.split_once('=').unwrap_or((label, ""));
+    match key {
+        "clab-node-name" => node.name == value,
+        "clab-node-group" => node.group.as_deref() == Some(value),
+        key => node.labels.get(key).is_some_and(|v| v == value),
+    }
+}
+
+fn warn(lab: &Lab) {
+    for warning in &lab.topology.warnings {
+        eprintln!("warning: {warning}");
+    }
+}
