@@ -2,6 +2,8 @@
 
 mod print;
 
+pub(crate) use print::table;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,8 +12,12 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::lab::deploy::Options;
-use crate::lab::{Interrupt, Lab, Settings, keeper};
+use crate::lab::{Interrupt, Lab, Settings, keeper, poll};
+use crate::probes::Probes;
+use crate::report::{REPORT, Report};
 use crate::topology::{Kind, Node};
+use crate::{demo, places, pods};
+use probe::flow::Rates;
 
 /// Labs from containerlab topology files, in network namespaces of this machine.
 #[derive(Debug, Args)]
@@ -73,6 +79,30 @@ enum Command {
         #[arg(long, default_value_t = true)]
         mermaid: bool,
     },
+    /// Probe every pair of pods for a while and say what was counted
+    Report {
+        #[command(flatten)]
+        file: File,
+        /// How long to send; 0 shows the last report of this lab
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Form of the report
+        #[arg(short = 'o', long = "format", visible_alias = "output", value_enum, default_value_t = Form::Table)]
+        format: Form,
+        #[command(flatten)]
+        rates: RateArgs,
+    },
+    /// Three nodes move from VXLAN to BGP and back while every packet is counted
+    Demo {
+        /// Topology file; the demo's own if absent
+        #[arg(short = 't', long = "topo", value_name = "FILE.clab.yml")]
+        topology: Option<PathBuf>,
+        /// Leave the lab behind
+        #[arg(long)]
+        keep: bool,
+        #[command(flatten)]
+        rates: RateArgs,
+    },
     /// A node's first process
     #[command(hide = true)]
     Keeper {
@@ -90,6 +120,29 @@ struct File {
     /// Topology file
     #[arg(short = 't', long = "topo", value_name = "FILE.clab.yml")]
     topology: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct RateArgs {
+    /// Small packets per second, per direction, pair and family
+    #[arg(long, default_value_t = Rates::default().small, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    small: u32,
+    /// Full-size packets per second, per direction, pair and family
+    #[arg(long, default_value_t = Rates::default().full, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    full: u32,
+    /// Octets per second of the TCP stream, per direction, pair and family; 0 for none
+    #[arg(long, default_value_t = Rates::default().stream)]
+    stream: u32,
+}
+
+impl RateArgs {
+    fn rates(self) -> Rates {
+        Rates {
+            small: self.small,
+            full: self.full,
+            stream: self.stream,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -153,6 +206,29 @@ fn start(args: LabArgs) -> Result<ExitCode> {
             io::stdout().write_all(Lab::of(&settings, &file.topology)?.mermaid().as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Report {
+            file,
+            seconds,
+            format,
+            rates,
+        } => report(
+            &Lab::running(&settings, &file.topology)?,
+            seconds,
+            format,
+            rates.rates(),
+        ),
+        Command::Demo { topology, keep, rates } => {
+            let lab = Lab::of(&settings, &topology.map_or_else(demo_topology, Ok)?)?;
+            warn(&lab);
+            let plan = demo::Plan {
+                rates: rates.rates(),
+                keep,
+                ..demo::Plan::default()
+            };
+            let interrupt = interrupt()?;
+            let good = demo::run(&lab, &plan, &interrupt)?;
+            Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Keeper { at } => keeper::run(&at).map(|()| ExitCode::SUCCESS),
         Command::Prober => {
             probe::prober::run(io::stdin().lock(), io::stdout().lock())?;
@@ -180,9 +256,89 @@ fn deploy(settings: &Settings, file: &File, strict: bool, reconfigure: bool) -> 
     if reconfigure {
         lab.destroy()?;
     }
-    lab.deploy(Options { strict }, &Interrupt::default(), &|line| eprintln!("{line}"))?;
+    let interrupt = interrupt()?;
+    lab.deploy(Options { strict }, &interrupt, &|line| eprintln!("{line}"))?;
+    let pods = pods::start(&lab, std::time::Duration::from_secs(60), &interrupt);
+    match pods {
+        Ok(pods) => pods
+            .iter()
+            .for_each(|pod| eprintln!("pod {} has {:?}", pod.name, pod.addresses)),
+        Err(error) if strict => {
+            lab.destroy()?;
+            return Err(error);
+        }
+        Err(error) => eprintln!("warning: {error:#}"),
+    }
     print::nodes(&lab.inspect())?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn report(lab: &Lab, seconds: u64, format: Form, rates: Rates) -> Result<ExitCode> {
+    let report = if seconds == 0 {
+        lab.load(REPORT)
+            .with_context(|| format!("lab {:?} has no report yet: say --seconds 5", lab.name()))?
+    } else {
+        measure(lab, seconds, rates)?
+    };
+    match format {
+        Form::Json => print::json(&report)?,
+        Form::Table => io::stdout().write_all(table(&report.rows()).as_bytes())?,
+    }
+    eprintln!("{}", crate::demo::totals_line(&report.totals));
+    Ok(if report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn measure(lab: &Lab, seconds: u64, rates: Rates) -> Result<Report> {
+    let interrupt = interrupt()?;
+    let places = places::all(lab)?;
+    let mut probes = Probes::start(lab, &places, rates)?;
+    probes.warm(std::time::Duration::from_secs(20), &interrupt)?;
+    probes.begin()?;
+    let began = std::time::Instant::now();
+    let _: Option<()> = poll(std::time::Duration::from_secs(seconds), &interrupt, || None);
+    let took = began.elapsed().as_secs_f64();
+    let report = Report::new(lab.name(), &places, took, &probes.finish()?, Vec::new());
+    lab.save(REPORT, &report)?;
+    Ok(report)
+}
+
+/// The one in the sources that this program was built from.
+fn demo_topology() -> Result<PathBuf> {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/demo.clab.yml"));
+    if path.exists() {
+        return Ok(path);
+    }
+    anyhow::bail!(
+        "the demo's topology {} is not here: name one with -t FILE.clab.yml",
+        path.display()
+    )
+}
+
+/// Raised by Ctrl-C, SIGTERM and a hang-up: whoever waits stops waiting, cleans up and says so.
+fn interrupt() -> Result<std::sync::Arc<Interrupt>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupt = std::sync::Arc::new(Interrupt::default());
+    let raised = std::sync::Arc::clone(&interrupt);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = {
+        let _guard = runtime.enter();
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+            .into_iter()
+            .map(signal)
+            .collect::<io::Result<Vec<_>>>()?
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let [a, b, c] = signals.as_mut_slice() else { return };
+            tokio::select! { _ = a.recv() => {} _ = b.recv() => {} _ = c.recv() => {} }
+        });
+        raised.raise();
+    });
+    Ok(interrupt)
 }
 
 fn destroy(settings: &Settings, file: &File) -> Result<ExitCode> {

@@ -3,6 +3,8 @@
 //! - [`topology`] reads `*.clab.yml`.
 //! - [`lab`] realises one: a network, mount, PID, UTS and IPC namespace per node, held by a keeper process; veth pairs;
 //!   the commands of `exec`. Everything of a lab hangs on its keepers: when they end, the kernel removes the rest.
+//! - [`pods`] connects pods as a container runtime would; [`places`] lists where probes can run.
+//! - [`cluster`] asks the daemons and the kernels what stands.
 //! - [`probes`] runs a prober per pod and joins what they count.
 //! - [`demo`] is `make demo`.
 //! - [`cli`] is `biplane lab`.
@@ -10,5 +12,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod cli;
+pub mod cluster;
+pub mod demo;
 pub mod lab;
+pub mod places;
+pub mod pods;
+pub mod probes;
+pub mod report;
 pub mod topology;

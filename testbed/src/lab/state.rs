@@ -136,6 +136,11 @@ impl Lab {
         record.keeper.is_alive().then_some(record.keeper)
     }
 
+    /// The words that start this program's hidden commands.
+    pub(crate) fn program(&self) -> &[std::ffi::OsString] {
+        &self.settings.program
+    }
+
     /// A path inside a node, as seen from here.
     pub fn path_in(&self, node: &str, path: &Path) -> Result<PathBuf> {
         let keeper = self
