@@ -58,7 +58,7 @@ impl Lab {
                 "link add {0} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n",
                 node.name
             );
-            fabric += &format!("link set {0} mtu 65535 up\n", node.name);
+            fabric += &format!("link set dev {0} mtu 65535 up\n", node.name);
         }
         self.batch(FABRIC, &fabric)?;
 
@@ -86,9 +86,9 @@ impl Lab {
                     *commands += &format!("link property add dev {} altname {also}\n", device.name);
                 }
                 if self.is_bridge(&end.node) {
-                    *commands += &format!("link set {} master {}\n", device.name, end.node);
+                    *commands += &format!("link set dev {} master {}\n", device.name, end.node);
                 }
-                *commands += &format!("link set {} up\n", device.name);
+                *commands += &format!("link set dev {} up\n", device.name);
             }
         }
         self.batch(HOST, &pairs)?;

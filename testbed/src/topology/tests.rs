@@ -106,6 +106,12 @@ fn a_bind_of_the_node_replaces_one_of_its_group() {
 }
 
 #[test]
+fn comments_are_no_values() {
+    let text = "# a lab\nname: l # its name\ntopology: # all of it\n  nodes:\n    # the first\n    n1: {kind: linux} # one\n";
+    assert_eq!(good(text).nodes.len(), 1);
+}
+
+#[test]
 fn links_in_both_forms() {
     let topology = good(
         r#"

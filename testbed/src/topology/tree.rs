@@ -141,7 +141,7 @@ struct Builder<'t> {
 
 impl<'t> Builder<'t> {
     fn next(&mut self) -> Result<(Event<'t>, Span), (Place, String)> {
-        match self.parser.next() {
+        match self.parser.find(|event| !matches!(event, Ok((Event::Comment(..), _)))) {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let mark = error.marker();
