@@ -137,11 +137,7 @@ struct RateArgs {
 
 impl RateArgs {
     fn rates(self) -> Rates {
-        Rates {
-            small: self.small,
-            full: self.full,
-            stream: self.stream,
-        }
+        Rates { small: self.small, full: self.full, stream: self.stream }
     }
 }
 
@@ -161,10 +157,8 @@ enum ExecForm {
 pub fn run(args: LabArgs) -> Result<ExitCode> {
     let outcome = start(args);
     // `biplane lab inspect | head -1`: whoever reads has read enough.
-    let is_pipe = |e: &anyhow::Error| {
-        e.downcast_ref::<io::Error>()
-            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-    };
+    let is_pipe =
+        |e: &anyhow::Error| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
     match outcome {
         Err(error) if is_pipe(&error) => Ok(ExitCode::SUCCESS),
         outcome => outcome,
@@ -175,11 +169,7 @@ fn start(args: LabArgs) -> Result<ExitCode> {
     let settings = Settings::of_this_program(args.labs).context("own program")?;
     match args.command {
         Command::Validate(file) => validate(&settings, &file),
-        Command::Deploy {
-            file,
-            strict,
-            reconfigure,
-        } => deploy(&settings, &file, strict, reconfigure),
+        Command::Deploy { file, strict, reconfigure } => deploy(&settings, &file, strict, reconfigure),
         Command::Destroy(file) => destroy(&settings, &file),
         Command::Inspect { file, format } => {
             let lab = Lab::running(&settings, &file.topology)?;
@@ -189,42 +179,20 @@ fn start(args: LabArgs) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Exec {
-            file,
-            label,
-            pod,
-            cmd,
-            format,
-        } => exec(
-            &Lab::running(&settings, &file.topology)?,
-            &label,
-            pod.as_deref(),
-            &cmd,
-            format,
-        ),
+        Command::Exec { file, label, pod, cmd, format } => {
+            exec(&Lab::running(&settings, &file.topology)?, &label, pod.as_deref(), &cmd, format)
+        }
         Command::Graph { file, mermaid: _ } => {
             io::stdout().write_all(Lab::of(&settings, &file.topology)?.mermaid().as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Report {
-            file,
-            seconds,
-            format,
-            rates,
-        } => report(
-            &Lab::running(&settings, &file.topology)?,
-            seconds,
-            format,
-            rates.rates(),
-        ),
+        Command::Report { file, seconds, format, rates } => {
+            report(&Lab::running(&settings, &file.topology)?, seconds, format, rates.rates())
+        }
         Command::Demo { topology, keep, rates } => {
             let lab = Lab::of(&settings, &topology.map_or_else(demo_topology, Ok)?)?;
             warn(&lab);
-            let plan = demo::Plan {
-                rates: rates.rates(),
-                keep,
-                ..demo::Plan::default()
-            };
+            let plan = demo::Plan { rates: rates.rates(), keep, ..demo::Plan::default() };
             let interrupt = interrupt()?;
             let good = demo::run(&lab, &plan, &interrupt)?;
             Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -260,9 +228,7 @@ fn deploy(settings: &Settings, file: &File, strict: bool, reconfigure: bool) -> 
     lab.deploy(Options { strict }, &interrupt, &|line| eprintln!("{line}"))?;
     let pods = pods::start(&lab, std::time::Duration::from_secs(60), &interrupt);
     match pods {
-        Ok(pods) => pods
-            .iter()
-            .for_each(|pod| eprintln!("pod {} has {:?}", pod.name, pod.addresses)),
+        Ok(pods) => pods.iter().for_each(|pod| eprintln!("pod {} has {:?}", pod.name, pod.addresses)),
         Err(error) if strict => {
             lab.destroy()?;
             return Err(error);
@@ -275,8 +241,7 @@ fn deploy(settings: &Settings, file: &File, strict: bool, reconfigure: bool) -> 
 
 fn report(lab: &Lab, seconds: u64, format: Form, rates: Rates) -> Result<ExitCode> {
     let report = if seconds == 0 {
-        lab.load(REPORT)
-            .with_context(|| format!("lab {:?} has no report yet: say --seconds 5", lab.name()))?
+        lab.load(REPORT).with_context(|| format!("lab {:?} has no report yet: say --seconds 5", lab.name()))?
     } else {
         measure(lab, seconds, rates)?
     };
@@ -285,11 +250,7 @@ fn report(lab: &Lab, seconds: u64, format: Form, rates: Rates) -> Result<ExitCod
         Form::Table => io::stdout().write_all(table(&report.rows()).as_bytes())?,
     }
     eprintln!("{}", crate::demo::totals_line(&report.totals));
-    Ok(if report.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn measure(lab: &Lab, seconds: u64, rates: Rates) -> Result<Report> {
@@ -312,10 +273,7 @@ fn demo_topology() -> Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    anyhow::bail!(
-        "the demo's topology {} is not here: name one with -t FILE.clab.yml",
-        path.display()
-    )
+    anyhow::bail!("the demo's topology {} is not here: name one with -t FILE.clab.yml", path.display())
 }
 
 /// Raised by Ctrl-C, SIGTERM and a hang-up: whoever waits stops waiting, cleans up and says so.
@@ -354,12 +312,7 @@ fn destroy(settings: &Settings, file: &File) -> Result<ExitCode> {
 fn exec(lab: &Lab, labels: &[String], pod: Option<&str>, commands: &[String], format: ExecForm) -> Result<ExitCode> {
     let mut all = std::collections::BTreeMap::new();
     let mut well = true;
-    for node in lab
-        .topology
-        .nodes
-        .iter()
-        .filter(|n| n.kind == Kind::Linux && labels.iter().all(|l| has_label(n, l)))
-    {
+    for node in lab.topology.nodes.iter().filter(|n| n.kind == Kind::Linux && labels.iter().all(|l| has_label(n, l))) {
         for command in commands {
             let words = crate::topology::words::split(command).map_err(anyhow::Error::msg)?;
             let output = lab.exec(node, pod, &words)?;
@@ -367,9 +320,7 @@ fn exec(lab: &Lab, labels: &[String], pod: Option<&str>, commands: &[String], fo
             if format == ExecForm::Plain {
                 print::output(&node.name, &output)?;
             }
-            all.entry(format!("clab-{}-{}", lab.name(), node.name))
-                .or_insert_with(Vec::new)
-                .push(output);
+            all.entry(format!("clab-{}-{}", lab.name(), node.name)).or_insert_with(Vec::new).push(output);
         }
     }
     if all.is_empty() {

@@ -38,13 +38,7 @@ pub struct Stand {
 impl<'a> Cluster<'a> {
     /// The daemons of a lab.
     pub fn of(lab: &'a Lab) -> Cluster<'a> {
-        let nodes = lab
-            .topology
-            .nodes
-            .iter()
-            .filter(|n| places::runs_daemon(n))
-            .map(|n| n.name.clone())
-            .collect();
+        let nodes = lab.topology.nodes.iter().filter(|n| places::runs_daemon(n)).map(|n| n.name.clone()).collect();
         Cluster { lab, nodes }
     }
 
@@ -58,11 +52,7 @@ impl<'a> Cluster<'a> {
         let words = ["biplane", "status", "-o", "json"].map(String::from);
         let output = self.lab.exec(self.lab.node(node)?, None, &words)?;
         let json: Value = serde_json::from_str(&output.stdout).with_context(|| {
-            format!(
-                "biplane status on {node} ended with {}: {}",
-                output.return_code,
-                output.stderr.trim()
-            )
+            format!("biplane status on {node} ended with {}: {}", output.return_code, output.stderr.trim())
         })?;
         Ok(read_stand(node, &json))
     }
@@ -94,31 +84,17 @@ impl<'a> Cluster<'a> {
             bail!("interrupted");
         }
         let late: Vec<String> = last.iter().filter(|s| !s.is_steady(plane)).map(Stand::words).collect();
-        bail!(
-            "after {} s not steady on {}: {}",
-            limit.as_secs(),
-            plane.mode(),
-            late.join("; ")
-        );
+        bail!("after {} s not steady on {}: {}", limit.as_secs(), plane.mode(), late.join("; "));
     }
 
     /// Begins a switch of the whole cluster from its first node, as an operator would; it runs on by itself.
     pub fn switch(&self, plane: Plane) -> Result<Switching> {
-        let Some(first) = self.nodes.first() else {
-            bail!("lab {:?} runs no biplaned", self.lab.name())
-        };
+        let Some(first) = self.nodes.first() else { bail!("lab {:?} runs no biplaned", self.lab.name()) };
         let mut command = self.lab.command(self.lab.node(first)?, "biplane")?;
         command.args(["mode", "switch", plane.mode(), "--wait"]);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().context("cannot start biplane mode switch")?;
-        Ok(Switching {
-            child,
-            plane,
-            began: Instant::now(),
-        })
+        Ok(Switching { child, plane, began: Instant::now() })
     }
 
     /// Everything in the kernels that belongs to `plane`, which should have gone.
@@ -149,11 +125,7 @@ impl Switching {
             if let Some(mut stderr) = self.child.stderr.take() {
                 std::io::Read::read_to_string(&mut stderr, &mut words)?;
             }
-            bail!(
-                "biplane mode switch {} --wait: {status}: {}",
-                self.plane.mode(),
-                words.trim()
-            );
+            bail!("biplane mode switch {} --wait: {status}: {}", self.plane.mode(), words.trim());
         }
         Ok(Some(self.began.elapsed()))
     }
@@ -179,11 +151,7 @@ impl Stand {
 
     /// One line.
     pub fn words(&self) -> String {
-        let waiting = if self.waiting.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", self.waiting.join(", "))
-        };
+        let waiting = if self.waiting.is_empty() { String::new() } else { format!(" ({})", self.waiting.join(", ")) };
         format!(
             "{} is {} on {}{waiting}",
             self.node,
@@ -197,19 +165,11 @@ fn read_stand(node: &str, json: &Value) -> Stand {
     let text = |key: &str| json[key].as_str().unwrap_or_default().to_string();
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let list = |value: &Value| -> Vec<String> {
-        let words = |v: &Value| {
-            v.as_str()
-                .or_else(|| v["what"].as_str())
-                .or_else(|| v["podCidr"].as_str())
-                .map(String::from)
-        };
+        let words =
+            |v: &Value| v.as_str().or_else(|| v["what"].as_str()).or_else(|| v["podCidr"].as_str()).map(String::from);
         value.as_array().into_iter().flatten().filter_map(words).collect()
     };
-    let cidrs = if json["podCidrs"].is_array() {
-        &json["podCidrs"]
-    } else {
-        &json["podCIDRs"]
-    };
+    let cidrs = if json["podCidrs"].is_array() { &json["podCidrs"] } else { &json["podCIDRs"] };
     let destinations = &json["destinations"];
     Stand {
         node: node.to_string(),
@@ -237,45 +197,17 @@ pub fn leftovers(lab: &Lab, node: &str, plane: Plane) -> Result<Vec<String>> {
     let mut tell = |what: &str, entry: &Value| found.push(format!("{node}: {what} {entry}"));
     match plane {
         Plane::Overlay => {
-            tables
-                .links
-                .iter()
-                .filter(|l| l["ifname"] == device)
-                .for_each(|l| tell("link", &l["ifname"]));
-            tables
-                .fdb
-                .iter()
-                .filter(|f| f["ifname"] == device)
-                .for_each(|f| tell("FDB entry", f));
-            tables
-                .neighbours
-                .iter()
-                .filter(|n| on_overlay(n))
-                .for_each(|n| tell("neighbour", n));
-            tables
-                .nexthops
-                .iter()
-                .filter(|n| on_overlay(n))
-                .for_each(|n| tell("nexthop", n));
-            tables
-                .routes
-                .iter()
-                .filter(|r| on_overlay(r))
-                .for_each(|r| tell("route", r));
+            tables.links.iter().filter(|l| l["ifname"] == device).for_each(|l| tell("link", &l["ifname"]));
+            tables.fdb.iter().filter(|f| f["ifname"] == device).for_each(|f| tell("FDB entry", f));
+            tables.neighbours.iter().filter(|n| on_overlay(n)).for_each(|n| tell("neighbour", n));
+            tables.nexthops.iter().filter(|n| on_overlay(n)).for_each(|n| tell("nexthop", n));
+            tables.routes.iter().filter(|r| on_overlay(r)).for_each(|r| tell("route", r));
         }
         Plane::Native => {
             // Our own pod CIDR is held by an unreachable route on both planes.
             let is_native = |entry: &Value| is_ours(entry) && !on_overlay(entry) && entry["type"] != "unreachable";
-            tables
-                .nexthops
-                .iter()
-                .filter(|n| is_native(n))
-                .for_each(|n| tell("nexthop", n));
-            tables
-                .routes
-                .iter()
-                .filter(|r| is_native(r))
-                .for_each(|r| tell("route", r));
+            tables.nexthops.iter().filter(|n| is_native(n)).for_each(|n| tell("nexthop", n));
+            tables.routes.iter().filter(|r| is_native(r)).for_each(|r| tell("route", r));
         }
     }
     Ok(found)

@@ -39,11 +39,7 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Plan {
-        Plan {
-            rates: Rates::default(),
-            switches: vec![Plane::Native, Plane::Overlay],
-            keep: false,
-        }
+        Plan { rates: Rates::default(), switches: vec![Plane::Native, Plane::Overlay], keep: false }
     }
 }
 
@@ -51,11 +47,7 @@ impl Default for Plan {
 /// went.
 pub fn run(lab: &Lab, plan: &Plan, interrupt: &Interrupt) -> Result<bool> {
     let screen = Screen::new();
-    screen.step(&format!(
-        "deploying lab {} ({})",
-        lab.name(),
-        lab.topology.file.display()
-    ));
+    screen.step(&format!("deploying lab {} ({})", lab.name(), lab.topology.file.display()));
     lab.destroy()?;
     let outcome = play(lab, plan, interrupt, &screen);
     if let Err(error) = &outcome {
@@ -90,13 +82,9 @@ struct Proof {
 fn play(lab: &Lab, plan: &Plan, interrupt: &Interrupt, screen: &Screen) -> Result<Proof> {
     lab.deploy(Options { strict: true }, interrupt, &|line| screen.step(line))?;
     let cluster = Cluster::of(lab);
-    let Some(&first) = plan.switches.first() else {
-        bail!("no switches to make")
-    };
+    let Some(&first) = plan.switches.first() else { bail!("no switches to make") };
     let mut plane = first.other();
-    cluster
-        .await_steady(plane, READY, interrupt)
-        .context("waiting for the daemons")?;
+    cluster.await_steady(plane, READY, interrupt).context("waiting for the daemons")?;
     for stand in cluster.stands() {
         screen.step(&format!("{}, pod CIDRs {}", stand.words(), stand.pod_cidrs));
     }
@@ -112,12 +100,7 @@ fn play(lab: &Lab, plan: &Plan, interrupt: &Interrupt, screen: &Screen) -> Resul
         "probing every pair both ways: {} small and {} full-size packets/s, and a TCP stream, per pair and family",
         plan.rates.small, plan.rates.full
     ));
-    let mut watch = Watch {
-        cluster: &cluster,
-        probes: &mut probes,
-        screen,
-        interrupt,
-    };
+    let mut watch = Watch { cluster: &cluster, probes: &mut probes, screen, interrupt };
     watch.rest(CALM)?;
     let mut clean = true;
     let mut switches = Vec::new();
@@ -128,10 +111,8 @@ fn play(lab: &Lab, plan: &Plan, interrupt: &Interrupt, screen: &Screen) -> Resul
         watch.rest(CALM)?;
         let left = cluster.leftovers(plane)?;
         if left.is_empty() {
-            screen.step(&format!(
-                "nothing is left of {}: no link, FDB entry, neighbour, nexthop or route",
-                plane.mode()
-            ));
+            screen
+                .step(&format!("nothing is left of {}: no link, FDB entry, neighbour, nexthop or route", plane.mode()));
         } else {
             clean = false;
             screen.step(&format!("left of {}: {}", plane.mode(), left.join("; ")));
@@ -140,9 +121,7 @@ fn play(lab: &Lab, plan: &Plan, interrupt: &Interrupt, screen: &Screen) -> Resul
     }
     let seconds = began.elapsed().as_secs_f64();
     let tally = probes.finish()?;
-    let way = std::iter::once(first.other())
-        .chain(plan.switches.iter().copied())
-        .map(Plane::mode);
+    let way = std::iter::once(first.other()).chain(plan.switches.iter().copied()).map(Plane::mode);
     let way = way.collect::<Vec<_>>().join("→");
     let report = Report::new(lab.name(), &all, seconds, &tally, switches);
     lab.save(REPORT, &report)?;
@@ -151,11 +130,7 @@ fn play(lab: &Lab, plan: &Plan, interrupt: &Interrupt, screen: &Screen) -> Resul
 
 fn proof(tally: &Tally, way: &str, seconds: f64, clean: bool) -> Proof {
     let totals = tally.totals();
-    let unread = tally
-        .streams
-        .iter()
-        .map(|s| s.written.saturating_sub(s.read))
-        .sum::<u64>();
+    let unread = tally.streams.iter().map(|s| s.written.saturating_sub(s.read)).sum::<u64>();
     let good = totals.lost == 0
         && totals.duplicated == 0
         && totals.stream_faults == 0
@@ -256,8 +231,7 @@ impl Watch<'_> {
             let states: Vec<String> = stands.iter().map(|s| format!("{} {}", s.node, s.state)).collect();
             let states = states.join(", ");
             if states != told {
-                self.screen
-                    .quiet_step(&format!("{:5.1} s  {states}", switching.elapsed().as_secs_f64()));
+                self.screen.quiet_step(&format!("{:5.1} s  {states}", switching.elapsed().as_secs_f64()));
                 told = states;
             }
             std::thread::sleep(GLANCE / 5);
@@ -300,11 +274,7 @@ struct Screen {
 
 impl Screen {
     fn new() -> Screen {
-        Screen {
-            is_terminal: std::io::stdout().is_terminal(),
-            drawn: std::cell::Cell::new(0),
-            began: Instant::now(),
-        }
+        Screen { is_terminal: std::io::stdout().is_terminal(), drawn: std::cell::Cell::new(0), began: Instant::now() }
     }
 
     fn step(&self, line: &str) {
@@ -346,27 +316,13 @@ impl Screen {
 }
 
 fn live_table(stands: &[Stand], tally: &Tally, event: &str) -> String {
-    let header = [
-        "NODE",
-        "POD CIDRS",
-        "PLANE",
-        "PEERS",
-        "ROUTES",
-        "P50",
-        "P99",
-        "SENT",
-        "LOST",
-        "LAST EVENT",
-    ];
+    let header = ["NODE", "POD CIDRS", "PLANE", "PEERS", "ROUTES", "P50", "P99", "SENT", "LOST", "LAST EVENT"];
     let mut rows = vec![header.map(String::from).to_vec()];
     for stand in stands {
         let of_node = |name: &str| name.split('/').next() == Some(stand.node.as_str());
         let own: Vec<_> = tally.paths.iter().filter(|p| of_node(&p.from)).collect();
         let worst = |pick: fn(&probe::spread::Summary) -> f64| own.iter().map(|p| pick(&p.rtt)).fold(0.0, f64::max);
-        let last = stand
-            .waiting
-            .first()
-            .map_or_else(|| stand.state.clone(), |w| format!("{}: {w}", stand.state));
+        let last = stand.waiting.first().map_or_else(|| stand.state.clone(), |w| format!("{}: {w}", stand.state));
         rows.push(vec![
             stand.node.clone(),
             stand.pod_cidrs.clone(),
@@ -377,11 +333,7 @@ fn live_table(stands: &[Stand], tally: &Tally, event: &str) -> String {
             format!("{:.2} ms", worst(|r| r.p99_seconds) * 1000.0),
             grouped(own.iter().map(|p| p.sent).sum()),
             grouped(own.iter().map(|p| p.missing).sum()),
-            if event.is_empty() {
-                last
-            } else {
-                format!("{event}, {last}")
-            },
+            if event.is_empty() { last } else { format!("{event}, {last}") },
         ]);
     }
     table(&rows)

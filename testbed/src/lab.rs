@@ -55,13 +55,7 @@ impl Settings {
     /// Reads a topology file with this process's environment.
     pub fn read(&self, file: &std::path::Path) -> Result<Topology, crate::topology::Fault> {
         let variable = |name: &str| std::env::var(name).ok();
-        Topology::read(
-            file,
-            &Surroundings {
-                labs: &self.labs,
-                variable: &variable,
-            },
-        )
+        Topology::read(file, &Surroundings { labs: &self.labs, variable: &variable })
     }
 }
 

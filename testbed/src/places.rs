@@ -24,12 +24,9 @@ pub fn pod_count(node: &Node) -> Result<usize> {
         return Ok(0);
     }
     if let Some(text) = node.labels.get("biplane.pods") {
-        return text.parse().with_context(|| {
-            format!(
-                "node {:?}: label biplane.pods is {text:?}, expected a whole number",
-                node.name
-            )
-        });
+        return text
+            .parse()
+            .with_context(|| format!("node {:?}: label biplane.pods is {text:?}, expected a whole number", node.name));
     }
     Ok(usize::from(runs_daemon(node)))
 }
@@ -37,17 +34,12 @@ pub fn pod_count(node: &Node) -> Result<usize> {
 /// Its commands or binds mention `biplaned`.
 pub fn runs_daemon(node: &Node) -> bool {
     node.exec.iter().flatten().any(|word| word.contains("biplaned"))
-        || node
-            .binds
-            .iter()
-            .any(|bind| bind.target.to_string_lossy().contains("biplaned"))
+        || node.binds.iter().any(|bind| bind.target.to_string_lossy().contains("biplaned"))
 }
 
 /// Where a node's conflist appears, inside the node.
 pub fn cni_folder(node: &Node) -> PathBuf {
-    node.labels
-        .get("biplane.cniConfDir")
-        .map_or_else(|| PathBuf::from("/etc/cni/net.d"), PathBuf::from)
+    node.labels.get("biplane.cniConfDir").map_or_else(|| PathBuf::from("/etc/cni/net.d"), PathBuf::from)
 }
 
 /// Every place of a deployed lab, by name.
@@ -82,31 +74,15 @@ fn node_place(lab: &Lab, node: &Node, interface: &str) -> Result<Place> {
         bail!("node {:?}, label biplane.probe: {}", node.name, output.stderr.trim());
     }
     let found: Vec<Interface> = serde_json::from_str(&output.stdout).context("ip -j address")?;
-    let Some(found) = found.into_iter().next() else {
-        bail!("node {:?} has no interface {interface}", node.name)
-    };
+    let Some(found) = found.into_iter().next() else { bail!("node {:?} has no interface {interface}", node.name) };
     let mut addresses: Vec<IpAddr> = Vec::new();
-    for address in found
-        .addr_info
-        .iter()
-        .filter(|a| a.scope == "global")
-        .filter_map(|a| a.local)
-    {
+    for address in found.addr_info.iter().filter(|a| a.scope == "global").filter_map(|a| a.local) {
         if addresses.iter().all(|a| a.is_ipv4() != address.is_ipv4()) {
             addresses.push(address);
         }
     }
     if addresses.is_empty() {
-        bail!(
-            "node {:?}, label biplane.probe: {interface} has no global address",
-            node.name
-        );
+        bail!("node {:?}, label biplane.probe: {interface} has no global address", node.name);
     }
-    Ok(Place {
-        name: node.name.clone(),
-        node: node.name.clone(),
-        pod: None,
-        addresses,
-        mtu: found.mtu,
-    })
+    Ok(Place { name: node.name.clone(), node: node.name.clone(), pod: None, addresses, mtu: found.mtu })
 }

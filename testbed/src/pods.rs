@@ -60,9 +60,7 @@ fn conflist(lab: &Lab, node: &Node) -> Option<Value> {
 
 fn add(lab: &Lab, node: &Node, pod: &str, conflist: &Value) -> Result<Place> {
     lab.shell(&node.name, &format!("ip netns add {pod} && ip -n {pod} link set lo up"))?;
-    let plugins = conflist["plugins"]
-        .as_array()
-        .context("the conflist has no list of plugins")?;
+    let plugins = conflist["plugins"].as_array().context("the conflist has no list of plugins")?;
     let mut result = Value::Null;
     for plugin in plugins {
         let mut config = plugin.clone();
@@ -85,10 +83,7 @@ fn add(lab: &Lab, node: &Node, pod: &str, conflist: &Value) -> Result<Place> {
     if addresses.is_empty() {
         bail!("the plugins gave no address: {result}");
     }
-    let mtu = lab.shell(
-        &node.name,
-        &format!("ip netns exec {pod} cat /sys/class/net/{INTERFACE}/mtu"),
-    )?;
+    let mtu = lab.shell(&node.name, &format!("ip netns exec {pod} cat /sys/class/net/{INTERFACE}/mtu"))?;
     Ok(Place {
         name: format!("{}/{pod}", node.name),
         node: node.name.clone(),
@@ -101,15 +96,9 @@ fn add(lab: &Lab, node: &Node, pod: &str, conflist: &Value) -> Result<Place> {
 /// CNI specification 1.0.0, section 2: environment in, configuration on standard input, result on standard output.
 fn run_plugin(lab: &Lab, node: &Node, pod: &str, config: &Value) -> Result<Value> {
     let name = config["type"].as_str().context("a plugin without a type")?;
-    let path = PLUGINS
-        .iter()
-        .map(|folder| Path::new(folder).join(name))
-        .find(|p| p.exists());
+    let path = PLUGINS.iter().map(|folder| Path::new(folder).join(name)).find(|p| p.exists());
     let path = path.with_context(|| {
-        format!(
-            "CNI plugin {name:?} is in none of {}: install containernetworking-plugins",
-            PLUGINS.join(", ")
-        )
+        format!("CNI plugin {name:?} is in none of {}: install containernetworking-plugins", PLUGINS.join(", "))
     })?;
     let mut child = lab
         .command(node, &path)?

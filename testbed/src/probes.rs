@@ -69,11 +69,7 @@ impl Probes {
             if Instant::now() > deadline {
                 let shown: Vec<&str> = unreached.iter().take(6).map(String::as_str).collect();
                 let more = unreached.len().saturating_sub(shown.len());
-                let more = if more > 0 {
-                    format!(" and {more} more")
-                } else {
-                    String::new()
-                };
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 bail!("after {} s not reached: {}{more}", limit.as_secs(), shown.join("; "));
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -122,23 +118,16 @@ fn is_drained(tally: &Tally) -> bool {
 fn spec(run: u32, index: usize, places: &[Place], rates: Rates) -> Spec {
     let own = &places[index];
     let number = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
-    let targets = places
-        .iter()
-        .enumerate()
-        .filter(|(other, _)| *other != index)
-        .flat_map(|(other, place)| {
-            let shared = place
-                .addresses
-                .iter()
-                .filter(|a| own.addresses.iter().any(|o| o.is_ipv4() == a.is_ipv4()));
-            shared.map(move |address| Target {
-                place: number(other),
-                name: place.name.clone(),
-                address: *address,
-                rates,
-                mtu: own.mtu.min(place.mtu),
-            })
-        });
+    let targets = places.iter().enumerate().filter(|(other, _)| *other != index).flat_map(|(other, place)| {
+        let shared = place.addresses.iter().filter(|a| own.addresses.iter().any(|o| o.is_ipv4() == a.is_ipv4()));
+        shared.map(move |address| Target {
+            place: number(other),
+            name: place.name.clone(),
+            address: *address,
+            rates,
+            mtu: own.mtu.min(place.mtu),
+        })
+    });
     Spec {
         run,
         place: number(index),
@@ -173,12 +162,7 @@ impl Prober {
             }
         });
         let input = child.stdin.take();
-        let mut prober = Prober {
-            name: place.name.clone(),
-            child,
-            input,
-            answers,
-        };
+        let mut prober = Prober { name: place.name.clone(), child, input, answers };
         prober.tell(&serde_json::to_string(spec)?)?;
         Ok(prober)
     }
@@ -189,13 +173,10 @@ impl Prober {
     }
 
     fn hear(&mut self) -> Result<Report> {
-        let line = self
-            .answers
-            .recv_timeout(ANSWER)
-            .with_context(|| match self.child.try_wait() {
-                Ok(Some(status)) => format!("the prober of {} ended: {status}", self.name),
-                _ => format!("the prober of {} does not answer", self.name),
-            })?;
+        let line = self.answers.recv_timeout(ANSWER).with_context(|| match self.child.try_wait() {
+            Ok(Some(status)) => format!("the prober of {} ended: {status}", self.name),
+            _ => format!("the prober of {} does not answer", self.name),
+        })?;
         serde_json::from_str(&line).with_context(|| format!("the prober of {} answered {line:?}", self.name))
     }
 }
@@ -219,9 +200,7 @@ impl Drop for Prober {
 fn command(lab: &Lab, place: &Place) -> Result<Command> {
     let node = lab.node(&place.node)?;
     let program = lab.program();
-    let Some((first, rest)) = program.split_first() else {
-        bail!("no program for probers")
-    };
+    let Some((first, rest)) = program.split_first() else { bail!("no program for probers") };
     let mut command = match &place.pod {
         None => lab.command(node, first)?,
         Some(pod) => {

@@ -64,13 +64,7 @@ impl Switch {
             reordered: self.reordered,
             ..Totals::default()
         };
-        format!(
-            "switched {}→{} in {:.1} s: {}",
-            self.from,
-            self.to,
-            self.seconds,
-            totals_line(&totals)
-        )
+        format!("switched {}→{} in {:.1} s: {}", self.from, self.to, self.seconds, totals_line(&totals))
     }
 }
 
@@ -130,12 +124,7 @@ impl Report {
             ]);
         }
         for stream in &self.streams {
-            let mut row = vec![
-                stream.from.clone(),
-                stream.to.clone(),
-                stream.family.to_string(),
-                "tcp".to_string(),
-            ];
+            let mut row = vec![stream.from.clone(), stream.to.clone(), stream.family.to_string(), "tcp".to_string()];
             row.extend([stream.written, stream.read, stream.written.saturating_sub(stream.read)].map(grouped));
             row.extend(["-", "-", "-", "-"].map(String::from));
             row.push(format!("{:.0} ms", stream.longest_gap_seconds * 1000.0));

@@ -80,10 +80,7 @@ impl Topology {
     /// Reads a text as if it stood in `file`.
     pub fn parse(file: &Path, text: &str, surroundings: &Surroundings<'_>) -> Result<Topology, Fault> {
         let text = substitute::substitute(text, surroundings.variable);
-        let mut reading = Reading {
-            file,
-            warnings: Vec::new(),
-        };
+        let mut reading = Reading { file, warnings: Vec::new() };
         let tree = tree::parse(&text).map_err(|(place, words)| reading.fault(place, words))?;
         let document = reading.fields(&tree, "topology file", keys::DOCUMENT, keys::DOCUMENT_IGNORED)?;
 
@@ -94,20 +91,11 @@ impl Topology {
         let topology_tree = document.want("topology").map_err(|w| reading.fault(tree.place, w))?;
         let topology = reading.fields(topology_tree, "topology", keys::TOPOLOGY, &[])?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        let names = words::Magic {
-            lab: &name,
-            directory: surroundings.labs.join(&name),
-        };
+        let names = words::Magic { lab: &name, directory: surroundings.labs.join(&name) };
         let nodes = nodes::read(&mut reading, &topology, &names, folder, surroundings.variable)?;
         check_container_names(&mut reading, &document, &name, &nodes)?;
         let links = links::read(&mut reading, topology.find("links"), &nodes)?;
-        Ok(Topology {
-            name,
-            file: file.to_path_buf(),
-            nodes,
-            links,
-            warnings: reading.warnings,
-        })
+        Ok(Topology { name, file: file.to_path_buf(), nodes, links, warnings: reading.warnings })
     }
 
     /// The node of that name.
@@ -164,9 +152,7 @@ fn check_lab_name(name: &str) -> Result<(), String> {
     if good {
         Ok(())
     } else {
-        Err(format!(
-            "lab name {name:?}: expected 1 to 40 letters, digits, '-', '.', '_', not starting with '.' or '-'"
-        ))
+        Err(format!("lab name {name:?}: expected 1 to 40 letters, digits, '-', '.', '_', not starting with '.' or '-'"))
     }
 }
 
@@ -178,20 +164,11 @@ pub(crate) struct Reading<'a> {
 
 impl Reading<'_> {
     pub(crate) fn fault(&self, place: tree::Place, words: impl Into<String>) -> Fault {
-        Fault {
-            file: self.file.to_path_buf(),
-            place: Some(place),
-            words: words.into(),
-        }
+        Fault { file: self.file.to_path_buf(), place: Some(place), words: words.into() }
     }
 
     pub(crate) fn warn(&mut self, place: tree::Place, words: impl fmt::Display) {
-        self.warnings.push(format!(
-            "{}:{}:{}: {words}",
-            self.file.display(),
-            place.line,
-            place.column
-        ));
+        self.warnings.push(format!("{}:{}:{}: {words}", self.file.display(), place.line, place.column));
     }
 
     /// The fields of a mapping; `honoured` keys are for the caller, `ignored` ones are warned about.
@@ -203,18 +180,12 @@ impl Reading<'_> {
         ignored: &[&str],
     ) -> Result<tree::Fields<'t>, Fault> {
         let fields = tree.fields().ok_or_else(|| {
-            self.fault(
-                tree.place,
-                format!("{what}: expected a mapping of keys to values, found {}", tree.kind()),
-            )
+            self.fault(tree.place, format!("{what}: expected a mapping of keys to values, found {}", tree.kind()))
         })?;
         for (key, _) in fields.entries() {
             let name = key.name.as_str();
             if ignored.contains(&name) {
-                self.warn(
-                    key.place,
-                    format!("key {name:?} of {what} is not honoured by a namespace lab"),
-                );
+                self.warn(key.place, format!("key {name:?} of {what} is not honoured by a namespace lab"));
             } else if !honoured.contains(&name) {
                 let near = words::nearest(name, honoured.iter().chain(ignored).copied());
                 let cure = near.map_or_else(
@@ -234,23 +205,13 @@ impl Reading<'_> {
     }
 
     pub(crate) fn number(&self, tree: &Tree, what: &str, most: u64) -> Result<u64, Fault> {
-        tree.text()
-            .and_then(|t| t.parse().ok())
-            .filter(|n| *n <= most)
-            .ok_or_else(|| {
-                self.fault(
-                    tree.place,
-                    format!(
-                        "{what}: expected a whole number from 0 to {most}, found {}",
-                        tree.shown()
-                    ),
-                )
-            })
+        tree.text().and_then(|t| t.parse().ok()).filter(|n| *n <= most).ok_or_else(|| {
+            self.fault(tree.place, format!("{what}: expected a whole number from 0 to {most}, found {}", tree.shown()))
+        })
     }
 
     pub(crate) fn list<'t>(&self, tree: &'t Tree, what: &str) -> Result<&'t [Tree], Fault> {
-        tree.list()
-            .ok_or_else(|| self.fault(tree.place, format!("{what}: expected a list, found {}", tree.kind())))
+        tree.list().ok_or_else(|| self.fault(tree.place, format!("{what}: expected a list, found {}", tree.kind())))
     }
 }
 

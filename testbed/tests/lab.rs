@@ -17,9 +17,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        Bench {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Bench { folder: tempfile::tempdir().unwrap() }
     }
 
     fn labs(&self) -> PathBuf {
@@ -28,23 +26,13 @@ impl Bench {
 
     fn topology(&self, name: &str, body: &str) -> PathBuf {
         let path = self.folder.path().join(format!("{name}.clab.yml"));
-        fs::write(
-            &path,
-            format!("name: {name}\ntopology:\n  defaults: {{kind: linux}}\n{body}"),
-        )
-        .unwrap();
+        fs::write(&path, format!("name: {name}\ntopology:\n  defaults: {{kind: linux}}\n{body}")).unwrap();
         path
     }
 
     fn command(&self, topology: &Path, words: &[&str]) -> Command {
         let mut command = Command::new(LAB);
-        command
-            .arg("--labs")
-            .arg(self.labs())
-            .arg(words[0])
-            .arg("-t")
-            .arg(topology)
-            .args(&words[1..]);
+        command.arg("--labs").arg(self.labs()).arg(words[0]).arg("-t").arg(topology).args(&words[1..]);
         command
     }
 
@@ -55,11 +43,7 @@ impl Bench {
     fn good(&self, topology: &Path, words: &[&str]) -> String {
         let output = self.run(topology, words);
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(
-            output.status.success(),
-            "{words:?} ended with {}: {complaint}",
-            output.status
-        );
+        assert!(output.status.success(), "{words:?} ended with {}: {complaint}", output.status);
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -87,16 +71,10 @@ impl Drop for Bench {
 
 /// What the machine has that a lab could leave behind.
 fn host() -> (BTreeSet<String>, BTreeSet<String>) {
-    let links = fs::read_dir("/sys/class/net")
-        .unwrap()
-        .flatten()
-        .map(|e| e.file_name().into_string().unwrap());
+    let links = fs::read_dir("/sys/class/net").unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     // The host link of another test of this file comes and goes meanwhile.
-    (
-        links.filter(|name| !name.starts_with("bph")).collect(),
-        mounts.lines().map(str::to_string).collect(),
-    )
+    (links.filter(|name| !name.starts_with("bph")).collect(), mounts.lines().map(str::to_string).collect())
 }
 
 const THREE: &str = r#"
@@ -119,61 +97,26 @@ fn nodes_reach_each_other_and_nothing_stays_behind() {
     let topology = bench.topology("three", THREE);
     bench.good(&topology, &["deploy", "--strict"]);
     let ping = "ping -c1 -W2 10.9.0.3";
-    bench.good(
-        &topology,
-        &[
-            "exec",
-            "--label",
-            "side=left",
-            "--cmd",
-            ping,
-            "--cmd",
-            "ping -c1 -W2 fd09::2",
-        ],
-    );
+    bench.good(&topology, &["exec", "--label", "side=left", "--cmd", ping, "--cmd", "ping -c1 -W2 fd09::2"]);
 
-    let links = bench.good(
-        &topology,
-        &["exec", "--label", "clab-node-name=n2", "--cmd", "ip -o link"],
-    );
-    assert!(
-        links.contains("mtu 1500") && links.contains("mtu 9500") && links.contains("aa:c1:ab:"),
-        "{links}"
-    );
-    assert!(
-        links.contains("altname a-name-that-is-too-long-for-a-device"),
-        "{links}"
-    );
+    let links = bench.good(&topology, &["exec", "--label", "clab-node-name=n2", "--cmd", "ip -o link"]);
+    assert!(links.contains("mtu 1500") && links.contains("mtu 9500") && links.contains("aa:c1:ab:"), "{links}");
+    assert!(links.contains("altname a-name-that-is-too-long-for-a-device"), "{links}");
     assert_eq!(host(), before, "the host's links and mounts while a lab runs");
 
     let inspect = bench.good(&topology, &["inspect", "--format", "json"]);
     let json: serde_json::Value = serde_json::from_str(&inspect).unwrap();
-    let names: Vec<&str> = json["three"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|n| n["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        names,
-        ["clab-three-sw", "clab-three-n1", "clab-three-n2", "clab-three-n3"]
-    );
+    let names: Vec<&str> = json["three"].as_array().unwrap().iter().map(|n| n["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["clab-three-sw", "clab-three-n1", "clab-three-n2", "clab-three-n3"]);
     assert!(json["three"][1]["state"] == "running" && json["three"][1]["kind"] == "linux");
 
     let graph = bench.good(&topology, &["graph", "--mermaid"]);
-    assert!(
-        graph.contains("graph BT") && graph.contains("n1---sw") && graph.contains("n1---n2"),
-        "{graph}"
-    );
+    assert!(graph.contains("graph BT") && graph.contains("n1---sw") && graph.contains("n1---n2"), "{graph}");
 
     bench.good(&topology, &["destroy"]);
     bench.good(&topology, &["destroy"]);
     assert_eq!(bench.processes(), [""; 0]);
-    assert!(
-        !bench.labs().exists(),
-        "{:?}",
-        fs::read_dir(bench.labs()).map(|d| d.count())
-    );
+    assert!(!bench.labs().exists(), "{:?}", fs::read_dir(bench.labs()).map(|d| d.count()));
     assert_eq!(host(), before);
 }
 
@@ -201,32 +144,15 @@ fn a_node_has_its_own_root_and_the_host_sees_no_change() {
     bench.good(&topology, &["deploy", "--strict"]);
     let exec = |node: &str, command: &str| {
         let label = format!("clab-node-name={node}");
-        let text = bench.good(
-            &topology,
-            &["exec", "--label", &label, "--cmd", command, "--format", "json"],
-        );
+        let text = bench.good(&topology, &["exec", "--label", &label, "--cmd", command, "--format", "json"]);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        json[format!("clab-root-{node}")][0]["stdout"]
-            .as_str()
-            .unwrap()
-            .to_string()
+        json[format!("clab-root-{node}")][0]["stdout"].as_str().unwrap().to_string()
     };
     assert_eq!(exec("n1", "cat /opt/deep/er/file"), "for n1");
-    assert_eq!(
-        exec("n2", "cat /var/lib/shared/env"),
-        "blue c 0 n1\n",
-        "two nodes share a folder of the lab"
-    );
+    assert_eq!(exec("n2", "cat /var/lib/shared/env"), "blue c 0 n1\n", "two nodes share a folder of the lab");
     assert_eq!(exec("n1", "cat /proc/sys/net/ipv4/ip_forward"), "1\n");
-    assert_eq!(
-        exec("n1", "sh -c 'echo x 2>/dev/null > /opt/deep/er/file || echo refused'"),
-        "refused\n"
-    );
-    assert_eq!(
-        exec("n1", "ls /sys/class/net"),
-        "lo\n",
-        "/sys is of the node's namespace"
-    );
+    assert_eq!(exec("n1", "sh -c 'echo x 2>/dev/null > /opt/deep/er/file || echo refused'"), "refused\n");
+    assert_eq!(exec("n1", "ls /sys/class/net"), "lo\n", "/sys is of the node's namespace");
     assert!(exec("n1", "ps ax").contains("sleep 1000") && !exec("n2", "ps ax").contains("sleep 1000"));
     assert_eq!(exec("n1", "ls /run"), "", "nothing of the host's /run");
     assert!(!Path::new("/opt/deep").exists() && !Path::new("/etc/biplane-lab-test").exists());
@@ -242,46 +168,23 @@ fn a_lab_survives_its_deployer_and_can_be_removed_half_made() {
     );
     let beside = bench.topology("beside", "\n  nodes: {n1: {}}\n");
     bench.good(&beside, &["deploy"]);
-    let mut deploy = bench
-        .command(&topology, &["deploy"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut deploy = bench.command(&topology, &["deploy"]).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(deploy.stderr.take().unwrap()).lines();
     let up = lines.map_while(Result::ok).find(|line| line.contains("node n2 is up"));
     assert!(up.is_some());
     let busy = bench.run(&topology, &["destroy"]);
     let words = String::from_utf8_lossy(&busy.stderr).into_owned();
-    assert!(
-        !busy.status.success() && words.contains("being deployed or destroyed by another process"),
-        "{words}"
-    );
+    assert!(!busy.status.success() && words.contains("being deployed or destroyed by another process"), "{words}");
 
     deploy.kill().unwrap();
     deploy.wait().unwrap();
-    assert_eq!(
-        bench.processes().iter().filter(|p| p.contains("/half/nodes/n")).count(),
-        4,
-        "{:?}",
-        bench.processes()
-    );
+    assert_eq!(bench.processes().iter().filter(|p| p.contains("/half/nodes/n")).count(), 4, "{:?}", bench.processes());
     let again = bench.run(&topology, &["deploy"]);
     let words = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(
-        !again.status.success() && words.contains("run `biplane lab destroy"),
-        "{words}"
-    );
+    assert!(!again.status.success() && words.contains("run `biplane lab destroy"), "{words}");
     bench.good(&topology, &["destroy"]);
-    assert!(
-        bench.processes().iter().all(|p| p.contains("/beside/")),
-        "{:?}",
-        bench.processes()
-    );
-    assert_eq!(
-        bench.good(&beside, &["exec", "--cmd", "hostname"]),
-        "n1: n1\n",
-        "the lab beside goes on"
-    );
+    assert!(bench.processes().iter().all(|p| p.contains("/beside/")), "{:?}", bench.processes());
+    assert_eq!(bench.good(&beside, &["exec", "--cmd", "hostname"]), "n1: n1\n", "the lab beside goes on");
 }
 
 #[test]
@@ -309,18 +212,9 @@ fn a_keeper_that_is_killed_takes_its_node_along_and_only_that() {
         assert!(Instant::now() < deadline, "{:?}", gone());
     }
     assert_eq!(gone().1, "running");
-    let links = || {
-        bench.good(
-            &topology,
-            &["exec", "--label", "clab-node-name=n2", "--cmd", "ls /sys/class/net"],
-        )
-    };
+    let links = || bench.good(&topology, &["exec", "--label", "clab-node-name=n2", "--cmd", "ls /sys/class/net"]);
     while links() != "n2: lo\n" {
-        assert!(
-            Instant::now() < deadline,
-            "the link did not go with its other end: {}",
-            links()
-        );
+        assert!(Instant::now() < deadline, "the link did not go with its other end: {}", links());
     }
     let error = bench.run(&topology, &["exec", "--label", "clab-node-name=n1", "--cmd", "true"]);
     assert!(String::from_utf8_lossy(&error.stderr).contains("\"n1\" of lab \"killed\" does not run"));
@@ -329,17 +223,12 @@ fn a_keeper_that_is_killed_takes_its_node_along_and_only_that() {
 #[test]
 fn a_failing_command_is_told_and_fails_only_a_strict_deploy() {
     let bench = Bench::new();
-    let topology = bench.topology(
-        "fails",
-        "\n  nodes: {n1: {exec: [\"sh -c 'echo oh >&2; exit 3'\", no-such-program]}}\n",
-    );
+    let topology =
+        bench.topology("fails", "\n  nodes: {n1: {exec: [\"sh -c 'echo oh >&2; exit 3'\", no-such-program]}}\n");
     let output = bench.run(&topology, &["deploy"]);
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{words}");
-    assert!(
-        words.contains("ended with 3: oh") && words.contains("no-such-program"),
-        "{words}"
-    );
+    assert!(words.contains("ended with 3: oh") && words.contains("no-such-program"), "{words}");
     bench.good(&topology, &["destroy"]);
     let output = bench.run(&topology, &["deploy", "--strict"]);
     assert!(!output.status.success());
@@ -365,15 +254,9 @@ fn a_host_link_ends_here_and_goes_with_the_lab() {
 #[test]
 fn a_link_name_that_is_taken_is_named_and_nothing_is_half_made() {
     let bench = Bench::new();
-    let topology = bench.topology(
-        "taken",
-        "\n  nodes: {n1: {}}\n  links: [{endpoints: ['n1:eth1', 'host:lo']}]\n",
-    );
+    let topology = bench.topology("taken", "\n  nodes: {n1: {}}\n  links: [{endpoints: ['n1:eth1', 'host:lo']}]\n");
     let output = bench.run(&topology, &["deploy"]);
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        !output.status.success() && words.contains("name lo") && words.contains("File exists"),
-        "{words}"
-    );
+    assert!(!output.status.success() && words.contains("name lo") && words.contains("File exists"), "{words}");
     assert_eq!(bench.processes(), [""; 0]);
 }

@@ -1,6 +1,6 @@
 //! Nodes and what they tell each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -190,6 +190,11 @@ pub struct NodePhase {
     pub sends: PlaneSet,
     /// What it waits for, if it does, in words.
     pub waiting: Option<String>,
+    /// Counts up with every change of `stands` or `sends`, over restarts too.
+    pub serial: u64,
+    /// Steady, and a digest has shown this serial: the digest need not repeat it.
+    #[serde(default)]
+    pub settled: bool,
     /// Generation of the cluster's wish up to which its configuration file was changed later and so wins.
     #[serde(default)]
     pub config_beats: u64,
@@ -254,6 +259,12 @@ pub struct Digest {
     pub overlay_senders: NodeSet,
     /// Live nodes that may send natively.
     pub native_senders: NodeSet,
+    /// Serial of the phase record that this digest reflects, for every live node that has not settled.
+    ///
+    /// A node acts on its own announcement only once a digest shows its serial: set membership alone would not
+    /// tell an old announcement from a new one that says the same again.
+    #[serde(default)]
+    pub reflects: BTreeMap<NodeName, u64>,
     /// Nodes whose daemon has been gone longer than the grace time: no gate waits for them.
     #[serde(default)]
     pub gone: BTreeSet<NodeName>,

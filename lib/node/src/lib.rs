@@ -1,1 +1,14 @@
-//! See the package description.
+//! Floor 4: the one place that knows all.
+//!
+//! [`Core`] is the reducer: `handle(now, Event) -> Vec<Effect>` holds all state and does no I/O. [`run`] is the loop
+//! around it that moves bytes between the core and the edges (kernel, store, peers, command line).
+//!
+//! ```text
+//!  store ───────┐                      ┌─ dirty destinations ─► plan ─► desired ─► tracker ─► kernel batches
+//!  BGP bytes ───┼─► Event ─► Core ─────┤                                             ▲              │
+//!  kernel ──────┤   (switch, bgp,      └─ Effects: send, claim, publish, log         └── per-key ───┘
+//!  operator ────┘    alloc, view)                                                        result
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod reconcile;

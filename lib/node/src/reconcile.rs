@@ -275,7 +275,8 @@ impl Reconcile {
             Write::Replace(..) => matches!(refusal.errno, 2 | 3),
             Write::Delete(_) => false,
         };
-        let (since, wait) = self.failures.get(&key).map_or((now, FIRST_RETRY), |f| (f.since, (f.wait * 2).min(LAST_RETRY)));
+        let (since, wait) =
+            self.failures.get(&key).map_or((now, FIRST_RETRY), |f| (f.since, (f.wait * 2).min(LAST_RETRY)));
         self.failures.insert(key, Failure { refusal, retry_at: now + wait, since, wait });
     }
 

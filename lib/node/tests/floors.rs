@@ -104,7 +104,9 @@ fn breaches(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
             }
         }
     }
-    found.extend(FLOORS.iter().filter(|(name, _)| !graph.contains_key(*name)).map(|(name, _)| format!("{name} is gone")));
+    found.extend(
+        FLOORS.iter().filter(|(name, _)| !graph.contains_key(*name)).map(|(name, _)| format!("{name} is gone")),
+    );
     found
 }
 

@@ -87,10 +87,7 @@ impl Counter {
         if let Some(last) = self.last
             && now.since(last) > self.gap.length
         {
-            self.gap = Gap {
-                length: now.since(last),
-                ended: now,
-            };
+            self.gap = Gap { length: now.since(last), ended: now };
         }
         self.last = Some(now);
         arrival
@@ -193,13 +190,7 @@ mod tests {
         counter.handle(1, at(25));
         counter.handle(2, at(40));
         counter.handle(3, at(41));
-        assert_eq!(
-            counter.longest_gap(),
-            Gap {
-                length: Duration::from_millis(30),
-                ended: at(40)
-            }
-        );
+        assert_eq!(counter.longest_gap(), Gap { length: Duration::from_millis(30), ended: at(40) });
     }
 
     #[test]
@@ -228,10 +219,7 @@ mod tests {
         for sequence in 0..3 * WINDOW {
             assert_eq!(counter.handle(sequence, Moment::ZERO), Arrival::InOrder);
         }
-        assert_eq!(
-            (counter.received(), counter.missing(), counter.duplicated()),
-            (3 * WINDOW, 0, 0)
-        );
+        assert_eq!((counter.received(), counter.missing(), counter.duplicated()), (3 * WINDOW, 0, 0));
     }
 
     proptest! {

@@ -94,11 +94,7 @@ pub struct Rates {
 
 impl Default for Rates {
     fn default() -> Rates {
-        Rates {
-            small: 1000,
-            full: 50,
-            stream: 100_000,
-        }
+        Rates { small: 1000, full: 50, stream: 100_000 }
     }
 }
 

@@ -78,24 +78,9 @@ impl Packet {
 
     /// Reads head and filling.
     pub fn decode(datagram: &[u8]) -> Result<Packet, Fault> {
-        let word = |at: usize| {
-            datagram
-                .get(at..at + 4)
-                .and_then(|w| w.try_into().ok())
-                .map(u32::from_be_bytes)
-        };
-        let long = |at: usize| {
-            datagram
-                .get(at..at + 8)
-                .and_then(|w| w.try_into().ok())
-                .map(u64::from_be_bytes)
-        };
-        let half = |at: usize| {
-            datagram
-                .get(at..at + 2)
-                .and_then(|w| w.try_into().ok())
-                .map(u16::from_be_bytes)
-        };
+        let word = |at: usize| datagram.get(at..at + 4).and_then(|w| w.try_into().ok()).map(u32::from_be_bytes);
+        let long = |at: usize| datagram.get(at..at + 8).and_then(|w| w.try_into().ok()).map(u64::from_be_bytes);
+        let half = |at: usize| datagram.get(at..at + 2).and_then(|w| w.try_into().ok()).map(u16::from_be_bytes);
         let read = || {
             if word(0)? != MAGIC || *datagram.get(4)? != VERSION {
                 return None;
@@ -114,10 +99,8 @@ impl Packet {
             })
         };
         let packet = read().ok_or(Fault::Foreign)?;
-        let whole = datagram[HEADER..]
-            .iter()
-            .enumerate()
-            .all(|(place, octet)| *octet == filling(packet.sequence, place));
+        let whole =
+            datagram[HEADER..].iter().enumerate().all(|(place, octet)| *octet == filling(packet.sequence, place));
         if whole { Ok(packet) } else { Err(Fault::Altered) }
     }
 }

@@ -136,10 +136,7 @@ impl Prober {
             foreign: AtomicU64::new(0),
         });
         // From here on a failure drops `prober`, which ends the threads already started.
-        let prober = Prober {
-            shared,
-            host: host::Baseline::read(),
-        };
+        let prober = Prober { shared, host: host::Baseline::read() };
         udp::start(&prober.shared, sockets)?;
         tcp::start(&prober.shared, listeners)?;
         Ok(prober)
@@ -149,12 +146,7 @@ impl Prober {
         {
             let mut times = lock(&self.shared.times);
             match stage {
-                Stage::Sending => {
-                    *times = Times {
-                        started: Some(now()),
-                        stopped: None,
-                    }
-                }
+                Stage::Sending => *times = Times { started: Some(now()), stopped: None },
                 Stage::Stopped => times.stopped = Some(now()),
                 _ => {}
             }
@@ -193,10 +185,7 @@ impl Drop for Prober {
 
 /// Own address of the same family as `target`.
 fn own_address(spec: &Spec, target: &IpAddr) -> Option<IpAddr> {
-    spec.addresses
-        .iter()
-        .find(|own| own.is_ipv4() == target.is_ipv4())
-        .copied()
+    spec.addresses.iter().find(|own| own.is_ipv4() == target.is_ipv4()).copied()
 }
 
 /// A panicking thread leaves counters that are still true.
@@ -205,9 +194,5 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name(name.to_string())
-        .stack_size(256 * 1024)
-        .spawn(work)
-        .map(drop)
+    std::thread::Builder::new().name(name.to_string()).stack_size(256 * 1024).spawn(work).map(drop)
 }

@@ -32,11 +32,7 @@ pub struct Summary {
 
 impl Default for Spread {
     fn default() -> Spread {
-        Spread {
-            buckets: vec![0; BUCKETS],
-            count: 0,
-            max: Duration::ZERO,
-        }
+        Spread { buckets: vec![0; BUCKETS], count: 0, max: Duration::ZERO }
     }
 }
 

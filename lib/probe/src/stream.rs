@@ -48,23 +48,14 @@ pub struct Reader {
 impl Reader {
     /// A reader of `pattern` from its start.
     pub fn new(pattern: Pattern) -> Reader {
-        Reader {
-            pattern,
-            offset: 0,
-            altered: 0,
-            last: None,
-            longest: Duration::ZERO,
-            stalls: 0,
-        }
+        Reader { pattern, offset: 0, altered: 0, last: None, longest: Duration::ZERO, stalls: 0 }
     }
 
     /// Takes in what was read at `now`.
     pub fn handle(&mut self, octets: &[u8], now: Moment) {
         self.close_gap(now);
-        let wrong = octets
-            .iter()
-            .enumerate()
-            .filter(|(place, o)| **o != self.pattern.octet(self.offset + *place as u64));
+        let wrong =
+            octets.iter().enumerate().filter(|(place, o)| **o != self.pattern.octet(self.offset + *place as u64));
         self.altered += wrong.count() as u64;
         self.offset += octets.len() as u64;
         self.last = Some(now);

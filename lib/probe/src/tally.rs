@@ -112,15 +112,9 @@ pub struct Totals {
 /// Joins one report per place.
 pub fn join(reports: &[Report]) -> Tally {
     let names: BTreeMap<u16, &str> = reports.iter().map(|r| (r.place, r.name.as_str())).collect();
-    let name = |place: u16| {
-        names
-            .get(&place)
-            .map_or_else(|| format!("place {place}"), |n| (*n).to_string())
-    };
-    let arrived: BTreeMap<_, _> = reports
-        .iter()
-        .flat_map(|r| r.incoming.iter().map(|i| ((i.from, r.place, i.family, i.size), i)))
-        .collect();
+    let name = |place: u16| names.get(&place).map_or_else(|| format!("place {place}"), |n| (*n).to_string());
+    let arrived: BTreeMap<_, _> =
+        reports.iter().flat_map(|r| r.incoming.iter().map(|i| ((i.from, r.place, i.family, i.size), i))).collect();
     let mut paths = Vec::new();
     for report in reports {
         for out in &report.outgoing {
@@ -147,11 +141,7 @@ pub fn join(reports: &[Report]) -> Tally {
         }
     }
     paths.sort_by(|a, b| (&a.from, &a.to, a.family, a.size).cmp(&(&b.from, &b.to, b.family, b.size)));
-    Tally {
-        paths,
-        streams: join_streams(reports, &name),
-        host: join_host(reports),
-    }
+    Tally { paths, streams: join_streams(reports, &name), host: join_host(reports) }
 }
 
 impl Tally {
@@ -269,36 +259,13 @@ mod tests {
 
     #[test]
     fn a_receiver_that_saw_nothing_means_that_all_is_lost() {
-        let a = Report {
-            place: 1,
-            name: "a".into(),
-            outgoing: vec![outgoing(2, 10)],
-            ..Report::default()
-        };
-        let b = Report {
-            place: 2,
-            name: "b".into(),
-            outgoing: vec![outgoing(1, 20)],
-            ..Report::default()
-        };
-        let a = Report {
-            incoming: vec![incoming(2, 17, 2)],
-            ..a
-        };
+        let a = Report { place: 1, name: "a".into(), outgoing: vec![outgoing(2, 10)], ..Report::default() };
+        let b = Report { place: 2, name: "b".into(), outgoing: vec![outgoing(1, 20)], ..Report::default() };
+        let a = Report { incoming: vec![incoming(2, 17, 2)], ..a };
         let tally = join(&[a, b]);
-        assert_eq!(
-            tally
-                .paths
-                .iter()
-                .map(|p| (p.from.as_str(), p.lost))
-                .collect::<Vec<_>>(),
-            [("a", 10), ("b", 3)]
-        );
+        assert_eq!(tally.paths.iter().map(|p| (p.from.as_str(), p.lost)).collect::<Vec<_>>(), [("a", 10), ("b", 3)]);
         let totals = tally.totals();
-        assert_eq!(
-            (totals.sent, totals.received, totals.lost, totals.missing),
-            (30, 17, 13, 2)
-        );
+        assert_eq!((totals.sent, totals.received, totals.lost, totals.missing), (30, 17, 13, 2));
         assert_eq!((totals.duplicated, totals.reordered), (1, 2));
     }
 
@@ -316,22 +283,9 @@ mod tests {
             resets: 0,
             reset: None,
         };
-        let a = Report {
-            place: 1,
-            name: "a".into(),
-            streams: vec![end(2)],
-            ..Report::default()
-        };
-        assert_eq!(
-            join(std::slice::from_ref(&a)).unreached(),
-            ["a → place 2, TCP over ipv4"]
-        );
-        let b = Report {
-            place: 2,
-            name: "b".into(),
-            streams: vec![end(1)],
-            ..Report::default()
-        };
+        let a = Report { place: 1, name: "a".into(), streams: vec![end(2)], ..Report::default() };
+        assert_eq!(join(std::slice::from_ref(&a)).unreached(), ["a → place 2, TCP over ipv4"]);
+        let b = Report { place: 2, name: "b".into(), streams: vec![end(1)], ..Report::default() };
         let tally = join(&[a, b]);
         assert!(tally.unreached().is_empty());
         assert_eq!((tally.streams[0].written, tally.streams[0].read), (10, 8));

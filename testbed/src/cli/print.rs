@@ -17,21 +17,10 @@ pub(super) fn json<T: Serialize>(value: &T) -> io::Result<()> {
 
 /// The nodes of labs.
 pub(super) fn nodes(labs: &BTreeMap<String, Vec<Row>>) -> io::Result<()> {
-    let mut rows = vec![
-        ["LAB", "NODE", "KIND", "GROUP", "STATE", "PID"]
-            .map(String::from)
-            .to_vec(),
-    ];
+    let mut rows = vec![["LAB", "NODE", "KIND", "GROUP", "STATE", "PID"].map(String::from).to_vec()];
     for (lab, nodes) in labs {
         rows.extend(nodes.iter().map(|n| {
-            vec![
-                lab.clone(),
-                n.name.clone(),
-                n.kind.clone(),
-                n.group.clone(),
-                n.state.clone(),
-                n.container_id.clone(),
-            ]
+            vec![lab.clone(), n.name.clone(), n.kind.clone(), n.group.clone(), n.state.clone(), n.container_id.clone()]
         }));
     }
     io::stdout().write_all(table(&rows).as_bytes())
@@ -41,12 +30,7 @@ pub(super) fn nodes(labs: &BTreeMap<String, Vec<Row>>) -> io::Result<()> {
 pub(super) fn output(node: &str, output: &Output) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if !output.is_success() {
-        eprintln!(
-            "{node}: `{}` ended with {}: {}",
-            output.cmd.join(" "),
-            output.return_code,
-            output.stderr.trim()
-        );
+        eprintln!("{node}: `{}` ended with {}: {}", output.cmd.join(" "), output.return_code, output.stderr.trim());
     }
     for line in output.stdout.lines() {
         writeln!(out, "{node}: {line}")?;
@@ -58,13 +42,7 @@ pub(super) fn output(node: &str, output: &Output) -> io::Result<()> {
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|c| {
-            rows.iter()
-                .filter_map(|r| r.get(c))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        })
+        .map(|c| rows.iter().filter_map(|r| r.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0))
         .collect();
     let mut text = String::new();
     for row in rows {
@@ -82,11 +60,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 mod tests {
     #[test]
     fn columns_line_up_and_lines_end_clean() {
-        let rows = [
-            vec!["A".to_string(), "BB".into()],
-            vec!["long".into(), "é".into()],
-            vec!["x".into()],
-        ];
+        let rows = [vec!["A".to_string(), "BB".into()], vec!["long".into(), "é".into()], vec!["x".into()]];
         assert_eq!(super::table(&rows), "A      BB\nlong   é\nx\n");
     }
 }

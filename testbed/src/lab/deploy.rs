@@ -55,8 +55,7 @@ impl Lab {
         self.start_keeper(FABRIC, &Orders::fabric())?;
         for node in self.linux_nodes() {
             self.delay(node, interrupt)?;
-            self.start_keeper(&node.name, &self.orders(node)?)
-                .with_context(|| format!("node {:?}", node.name))?;
+            self.start_keeper(&node.name, &self.orders(node)?).with_context(|| format!("node {:?}", node.name))?;
             say(&format!("node {} is up", node.name));
         }
         self.wire().context("links")?;
@@ -100,24 +99,13 @@ impl Lab {
     }
 
     fn orders(&self, node: &Node) -> Result<Orders> {
-        for bind in node
-            .binds
-            .iter()
-            .filter(|b| b.source.starts_with(self.folder()) && !b.source.exists())
-        {
+        for bind in node.binds.iter().filter(|b| b.source.starts_with(self.folder()) && !b.source.exists()) {
             fs::create_dir_all(&bind.source).with_context(|| format!("cannot make {}", bind.source.display()))?;
         }
         let mut sysctls = node.sysctls.clone();
         // As containerlab does for linux nodes, whatever the host's default is.
-        sysctls
-            .entry("net.ipv6.conf.all.disable_ipv6".into())
-            .or_insert_with(|| "0".into());
-        Ok(Orders {
-            hostname: node.hostname.clone(),
-            binds: node.binds.clone(),
-            tmpfs: node.tmpfs.clone(),
-            sysctls,
-        })
+        sysctls.entry("net.ipv6.conf.all.disable_ipv6".into()).or_insert_with(|| "0".into());
+        Ok(Orders { hostname: node.hostname.clone(), binds: node.binds.clone(), tmpfs: node.tmpfs.clone(), sysctls })
     }
 
     /// Starts a keeper in fresh namespaces and waits until its node stands.
@@ -126,16 +114,7 @@ impl Lab {
         fs::create_dir_all(at.join("root"))?;
         let log = fs::File::create(at.join("keeper.log"))?;
         let mut child = Command::new("unshare")
-            .args([
-                "--mount",
-                "--net",
-                "--uts",
-                "--ipc",
-                "--pid",
-                "--fork",
-                "--propagation=private",
-                "--",
-            ])
+            .args(["--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--propagation=private", "--"])
             .args(&self.settings.program)
             .args(["keeper", "--at"])
             .arg(&at)
@@ -163,22 +142,13 @@ impl Lab {
         }
         let mut log = String::new();
         fs::File::open(at.join("keeper.log"))?.read_to_string(&mut log)?;
-        let words = if log.trim().is_empty() {
-            "it said nothing; labs need root"
-        } else {
-            log.trim()
-        };
+        let words = if log.trim().is_empty() { "it said nothing; labs need root" } else { log.trim() };
         bail!("its keeper did not come up: {words}")
     }
 }
 
 impl Orders {
     fn fabric() -> Orders {
-        Orders {
-            hostname: "fabric".into(),
-            binds: Vec::new(),
-            tmpfs: Vec::new(),
-            sysctls: Default::default(),
-        }
+        Orders { hostname: "fabric".into(), binds: Vec::new(), tmpfs: Vec::new(), sysctls: Default::default() }
     }
 }

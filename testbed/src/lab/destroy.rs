@@ -46,31 +46,18 @@ impl Lab {
     /// The kernel takes a namespace apart a moment after its last process: until then the ends of its links that lie in
     /// the host's namespace are still there. Only ours are waited for, known by their MAC.
     fn wait_for_host_links(&self) {
-        for end in self
-            .topology
-            .links
-            .iter()
-            .flat_map(|l| &l.ends)
-            .filter(|e| e.node == HOST)
-        {
+        for end in self.topology.links.iter().flat_map(|l| &l.ends).filter(|e| e.node == HOST) {
             let path = format!("/sys/class/net/{}/address", Device::of(end).name);
             let own = mac(self.name(), end).to_string();
             let _ = poll(Duration::from_secs(5), &Interrupt::default(), || {
-                fs::read_to_string(&path)
-                    .map_or(true, |address| address.trim() != own)
-                    .then_some(())
+                fs::read_to_string(&path).map_or(true, |address| address.trim() != own).then_some(())
             });
         }
     }
 
     /// Keepers by their own records, in case one was started with other arguments.
     fn recorded(&self) -> Vec<super::process::Process> {
-        let entries = fs::read_dir(self.folder().join("nodes"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        entries
-            .filter_map(|entry| self.keeper(entry.file_name().to_str()?))
-            .collect()
+        let entries = fs::read_dir(self.folder().join("nodes")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| self.keeper(entry.file_name().to_str()?)).collect()
     }
 }

@@ -58,9 +58,7 @@ impl Lab {
 
     /// Runs `words` inside of `node`, or of one of its pods, to the end.
     pub fn exec(&self, node: &Node, pod: Option<&str>, words: &[String]) -> Result<Output> {
-        let Some((program, arguments)) = words.split_first() else {
-            bail!("an empty command")
-        };
+        let Some((program, arguments)) = words.split_first() else { bail!("an empty command") };
         let mut command = match pod {
             None => self.command(node, program)?,
             Some(pod) => {
@@ -78,48 +76,21 @@ impl Lab {
         let node = self.node(node)?;
         let output = self.exec(node, None, &["sh".to_string(), "-c".to_string(), text.to_string()])?;
         if !output.is_success() {
-            bail!(
-                "{}: `{text}` ended with {}: {}",
-                node.name,
-                output.return_code,
-                output.stderr.trim()
-            );
+            bail!("{}: `{text}` ended with {}: {}", node.name, output.return_code, output.stderr.trim());
         }
         Ok(output.stdout)
     }
 
     fn not_running(&self, node: &str) -> String {
-        format!(
-            "node {node:?} of lab {:?} does not run: `biplane lab deploy` starts it",
-            self.name()
-        )
+        format!("node {node:?} of lab {:?} does not run: `biplane lab deploy` starts it", self.name())
     }
 
     /// As in a container: nothing of the caller's.
     fn environment(&self, node: &Node) -> Vec<(OsString, OsString)> {
-        let usual = [
-            "/usr/local/sbin",
-            "/usr/local/bin",
-            "/usr/sbin",
-            "/usr/bin",
-            "/sbin",
-            "/bin",
-            "/usr/lib/frr",
-        ];
-        let folders = self
-            .settings
-            .path
-            .iter()
-            .map(std::path::PathBuf::as_path)
-            .chain(usual.map(std::path::Path::new));
+        let usual = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/lib/frr"];
+        let folders = self.settings.path.iter().map(std::path::PathBuf::as_path).chain(usual.map(std::path::Path::new));
         let path = std::env::join_paths(folders).unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".into());
-        let links = self
-            .topology
-            .links
-            .iter()
-            .flat_map(|l| &l.ends)
-            .filter(|e| e.node == node.name)
-            .count();
+        let links = self.topology.links.iter().flat_map(|l| &l.ends).filter(|e| e.node == node.name).count();
         let mut environment: Vec<(OsString, OsString)> = vec![
             ("PATH".into(), path),
             ("HOME".into(), "/root".into()),
@@ -128,16 +99,8 @@ impl Lab {
             ("CLAB_INTFS".into(), links.to_string().into()),
         ];
         for (name, value) in &node.labels {
-            let name: String = name
-                .chars()
-                .map(|c| {
-                    if c.is_ascii_alphanumeric() {
-                        c.to_ascii_uppercase()
-                    } else {
-                        '_'
-                    }
-                })
-                .collect();
+            let name: String =
+                name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
             environment.push((format!("CLAB_LABEL_{name}").into(), value.into()));
         }
         environment.extend(node.env.iter().map(|(k, v)| (k.into(), v.into())));
@@ -149,16 +112,8 @@ impl Lab {
 /// long as it likes, where a pipe would be waited for.
 pub fn run(command: &mut Command, words: &[String]) -> Result<Output> {
     let (mut stdout, mut stderr) = (scratch()?, scratch()?);
-    command
-        .stdin(Stdio::null())
-        .stdout(stdout.try_clone()?)
-        .stderr(stderr.try_clone()?);
-    let failed = |error: String| Output {
-        cmd: words.to_vec(),
-        return_code: 126,
-        stdout: String::new(),
-        stderr: error,
-    };
+    command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    let failed = |error: String| Output { cmd: words.to_vec(), return_code: 126, stdout: String::new(), stderr: error };
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Ok(failed(format!("cannot run {:?}: {error}", command.get_program()))),
@@ -193,9 +148,7 @@ fn enter_arguments(keeper: &Process) -> Vec<String> {
 
 fn scratch() -> Result<File> {
     use rustix::fs::{MemfdFlags, memfd_create};
-    Ok(File::from(
-        memfd_create(c"output", MemfdFlags::CLOEXEC).context("memfd")?,
-    ))
+    Ok(File::from(memfd_create(c"output", MemfdFlags::CLOEXEC).context("memfd")?))
 }
 
 fn contents(file: &mut File) -> Result<String> {

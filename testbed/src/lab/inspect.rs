@@ -53,11 +53,7 @@ impl Lab {
                     Kind::Bridge => "bridge".into(),
                 },
                 group: node.group.clone().unwrap_or_default(),
-                state: if keeper.is_some() {
-                    "running".into()
-                } else {
-                    "exited".into()
-                },
+                state: if keeper.is_some() { "running".into() } else { "exited".into() },
                 status: if keeper.is_some() { "Up".into() } else { "Exited".into() },
                 ipv4_address: "N/A".into(),
                 ipv6_address: "N/A".into(),

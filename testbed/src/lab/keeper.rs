@@ -40,10 +40,7 @@ pub(crate) const READY: &str = "ready";
 pub fn run(at: &Path) -> Result<()> {
     // /proc is still the one of whoever runs the lab: this is our PID as they know it. Written before anything else,
     // so that `destroy` finds a keeper that hangs or fails later.
-    let pid: u32 = fs::read_link("/proc/self")?
-        .to_string_lossy()
-        .parse()
-        .context("/proc/self")?;
+    let pid: u32 = fs::read_link("/proc/self")?.to_string_lossy().parse().context("/proc/self")?;
     if pid == std::process::id() {
         bail!("a keeper is started by `lab deploy`, in namespaces of its own");
     }
@@ -84,23 +81,9 @@ fn make_root(base: &Path, orders: &Orders) -> Result<()> {
         }
     }
     mount_bind_recursive("/dev", inside(&root, Path::new("/dev"))).context("/dev")?;
-    mount(
-        "proc",
-        inside(&root, Path::new("/proc")),
-        "proc",
-        MountFlags::empty(),
-        None,
-    )
-    .context("/proc")?;
+    mount("proc", inside(&root, Path::new("/proc")), "proc", MountFlags::empty(), None).context("/proc")?;
     // A sysfs shows the devices of the network namespace that it was mounted in.
-    mount(
-        "sysfs",
-        inside(&root, Path::new("/sys")),
-        "sysfs",
-        MountFlags::empty(),
-        None,
-    )
-    .context("/sys")?;
+    mount("sysfs", inside(&root, Path::new("/sys")), "sysfs", MountFlags::empty(), None).context("/sys")?;
     let memory = [PathBuf::from("/run")];
     for path in memory.iter().chain(&orders.tmpfs) {
         let target = inside(&root, path);
@@ -126,26 +109,9 @@ fn overlay(lower: &Path, target: &Path, layers: &Path) -> Result<()> {
     let (upper, work) = (layers.join("upper"), layers.join("work"));
     fs::create_dir_all(&upper)?;
     fs::create_dir_all(&work)?;
-    let escape = |path: &Path| {
-        path.display()
-            .to_string()
-            .replace('\\', "\\\\")
-            .replace(',', "\\,")
-            .replace(':', "\\:")
-    };
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        escape(lower),
-        escape(&upper),
-        escape(&work)
-    );
-    mount(
-        "overlay",
-        target,
-        "overlay",
-        MountFlags::empty(),
-        Some(std::ffi::CString::new(options)?.as_c_str()),
-    )?;
+    let escape = |path: &Path| path.display().to_string().replace('\\', "\\\\").replace(',', "\\,").replace(':', "\\:");
+    let options = format!("lowerdir={},upperdir={},workdir={}", escape(lower), escape(&upper), escape(&work));
+    mount("overlay", target, "overlay", MountFlags::empty(), Some(std::ffi::CString::new(options)?.as_c_str()))?;
     Ok(())
 }
 
@@ -194,9 +160,7 @@ fn unescape(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         out.push_str(&rest[..at]);
-        let code = rest
-            .get(at + 1..at + 4)
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let code = rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match code {
             Some(code) => {
                 out.push(char::from(code));
@@ -214,17 +178,11 @@ fn unescape(text: &str) -> String {
 /// Best effort: a host without these files has a node without them.
 fn write_hosts(name: &str) {
     let _ = fs::write("/etc/hostname", format!("{name}\n"));
-    let _ = fs::write(
-        "/etc/hosts",
-        format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {name}\n"),
-    );
+    let _ = fs::write("/etc/hosts", format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {name}\n"));
 }
 
 fn loopback_up() -> Result<()> {
-    let status = Command::new("ip")
-        .args(["link", "set", "lo", "up"])
-        .status()
-        .context("cannot run ip (iproute2)")?;
+    let status = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("cannot run ip (iproute2)")?;
     if !status.success() {
         bail!("ip link set lo up: {status}");
     }
@@ -239,11 +197,7 @@ fn write_sysctl(name: &str, value: &str) -> Result<()> {
 
 /// Dots separate, and a name with slashes is taken as it is: `net/ipv4/conf/eth0.100/rp_filter`.
 fn sysctl_path(name: &str) -> String {
-    if name.contains('/') {
-        name.to_string()
-    } else {
-        name.replace('.', "/")
-    }
+    if name.contains('/') { name.to_string() } else { name.replace('.', "/") }
 }
 
 /// What is left for PID 1. A quarter of a second of a zombie hurts nobody.
@@ -273,9 +227,6 @@ mod tests {
     #[test]
     fn sysctl_names_with_dots_in_a_device() {
         assert_eq!(sysctl_path("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
-        assert_eq!(
-            sysctl_path("net/ipv4/conf/eth0.100/rp_filter"),
-            "net/ipv4/conf/eth0.100/rp_filter"
-        );
+        assert_eq!(sysctl_path("net/ipv4/conf/eth0.100/rp_filter"), "net/ipv4/conf/eth0.100/rp_filter");
     }
 }

@@ -22,10 +22,7 @@ impl Process {
     /// The process that has `pid` now.
     pub fn of(pid: u32) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some(Process {
-            pid,
-            started: stat_field(&stat, 22)?.parse().ok()?,
-        })
+        Some(Process { pid, started: stat_field(&stat, 22)?.parse().ok()? })
     }
 
     /// It still runs: neither gone, nor replaced, nor a zombie.
@@ -40,10 +37,7 @@ impl Process {
         if !self.is_alive() {
             return Ok(());
         }
-        let pid = i32::try_from(self.pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
         match kill_process(pid, Signal::KILL) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(errno) => return Err(errno.into()),
@@ -100,10 +94,7 @@ mod tests {
     fn another_start_time_is_another_process() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let process = Process::of(child.id()).unwrap();
-        let other = Process {
-            started: process.started + 1,
-            ..process
-        };
+        let other = Process { started: process.started + 1, ..process };
         assert!(process.is_alive() && !other.is_alive());
         other.end().unwrap();
         assert!(process.is_alive(), "ending another one must not touch it");
@@ -120,12 +111,7 @@ mod tests {
         // `read` waits for input that never comes; nothing is left behind when the shell is ended.
         let start = |path: &Path| {
             let mut shell = Command::new("sh");
-            shell
-                .args(["-c", "read line", "sh", "--at"])
-                .arg(path)
-                .stdin(std::process::Stdio::piped())
-                .spawn()
-                .unwrap()
+            shell.args(["-c", "read line", "sh", "--at"]).arg(path).stdin(std::process::Stdio::piped()).spawn().unwrap()
         };
         let mut children = [start(&below), start(&beside)];
         let found = crate::lab::poll(Duration::from_secs(5), &crate::lab::Interrupt::default(), || {

@@ -66,18 +66,12 @@ pub struct Place {
 impl Lab {
     /// A lab by its topology file, deployed or not.
     pub fn of(settings: &Settings, file: &Path) -> Result<Lab> {
-        Ok(Lab {
-            topology: settings.read(file)?,
-            settings: settings.clone(),
-        })
+        Ok(Lab { topology: settings.read(file)?, settings: settings.clone() })
     }
 
     /// A lab of this topology.
     pub fn new(settings: &Settings, topology: Topology) -> Lab {
-        Lab {
-            topology,
-            settings: settings.clone(),
-        }
+        Lab { topology, settings: settings.clone() }
     }
 
     /// A deployed lab, or words that it is not and what to do.
@@ -93,10 +87,7 @@ impl Lab {
         })?;
         // What runs is what was deployed, not what the file says by now.
         let topology = serde_json::from_str(&text).context("the lab's own record")?;
-        Ok(Lab {
-            topology,
-            settings: settings.clone(),
-        })
+        Ok(Lab { topology, settings: settings.clone() })
     }
 
     /// Its name.
@@ -120,11 +111,7 @@ impl Lab {
             Some(node) => Ok(node),
             None => {
                 let names: Vec<&str> = self.topology.nodes.iter().map(|n| n.name.as_str()).collect();
-                bail!(
-                    "lab {:?} has no node {name:?}: it has {}",
-                    self.name(),
-                    names.join(", ")
-                )
+                bail!("lab {:?} has no node {name:?}: it has {}", self.name(), names.join(", "))
             }
         }
     }
@@ -143,9 +130,7 @@ impl Lab {
 
     /// A path inside a node, as seen from here.
     pub fn path_in(&self, node: &str, path: &Path) -> Result<PathBuf> {
-        let keeper = self
-            .keeper(node)
-            .with_context(|| format!("node {node:?} does not run"))?;
+        let keeper = self.keeper(node).with_context(|| format!("node {node:?} does not run"))?;
         let relative = path.strip_prefix("/").unwrap_or(path);
         Ok(PathBuf::from(format!("/proc/{}/root", keeper.pid)).join(relative))
     }
@@ -161,10 +146,7 @@ impl Lab {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    bail!(
-                        "lab {:?} is being deployed or destroyed by another process: wait for it",
-                        self.name()
-                    )
+                    bail!("lab {:?} is being deployed or destroyed by another process: wait for it", self.name())
                 }
                 Err(errno) => {
                     return Err(io::Error::from(errno)).with_context(|| format!("cannot lock {}", path.display()));

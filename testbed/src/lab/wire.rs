@@ -28,24 +28,17 @@ impl Device {
     /// The device of a link's end.
     pub fn of(end: &End) -> Device {
         if end.interface.len() <= LONGEST_NAME {
-            return Device {
-                name: end.interface.clone(),
-                also: None,
-            };
+            return Device { name: end.interface.clone(), also: None };
         }
         let digest = fnv(format!("{}:{}", end.node, end.interface).as_bytes());
-        Device {
-            name: format!("clab-{:08x}", digest as u32),
-            also: Some(end.interface.clone()),
-        }
+        Device { name: format!("clab-{:08x}", digest as u32), also: Some(end.interface.clone()) }
     }
 }
 
 /// `aa:c1:ab:…` as containerlab gives them, the rest from lab, node and interface: the same in every run.
 pub fn mac(lab: &str, end: &End) -> MacAddr {
     let digest = fnv(format!("{lab}/{}:{}", end.node, end.interface).as_bytes()).to_be_bytes();
-    end.mac
-        .unwrap_or(MacAddr([0xaa, 0xc1, 0xab, digest[5], digest[6], digest[7]]))
+    end.mac.unwrap_or(MacAddr([0xaa, 0xc1, 0xab, digest[5], digest[6], digest[7]]))
 }
 
 impl Lab {
@@ -54,10 +47,7 @@ impl Lab {
         let mut fabric = String::new();
         for node in self.topology.nodes.iter().filter(|n| n.kind == Kind::Bridge) {
             // No querier and no spanning tree in a lab: frames pass from the first moment.
-            fabric += &format!(
-                "link add {0} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n",
-                node.name
-            );
+            fabric += &format!("link add {0} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n", node.name);
             fabric += &format!("link set dev {0} mtu 65535 up\n", node.name);
         }
         self.batch(FABRIC, &fabric)?;
@@ -92,8 +82,7 @@ impl Lab {
             }
         }
         self.batch(HOST, &pairs)?;
-        ups.iter()
-            .try_for_each(|(namespace, commands)| self.batch(namespace, commands))
+        ups.iter().try_for_each(|(namespace, commands)| self.batch(namespace, commands))
     }
 
     fn is_bridge(&self, node: &str) -> bool {
@@ -110,8 +99,7 @@ impl Lab {
     }
 
     fn living(&self, node: &str) -> Result<Process> {
-        self.keeper(node)
-            .with_context(|| format!("the keeper of {node:?} has ended"))
+        self.keeper(node).with_context(|| format!("the keeper of {node:?} has ended"))
     }
 
     fn batch(&self, namespace: &str, commands: &str) -> Result<()> {
@@ -122,16 +110,10 @@ impl Lab {
             Command::new("ip")
         } else {
             let mut command = Command::new("nsenter");
-            command
-                .arg(format!("--net=/proc/{}/ns/net", self.living(namespace)?.pid))
-                .arg("ip");
+            command.arg(format!("--net=/proc/{}/ns/net", self.living(namespace)?.pid)).arg("ip");
             command
         };
-        command
-            .args(["-batch", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot run ip (package iproute2)")?;
         if let Some(mut input) = child.stdin.take() {
             input.write_all(commands.as_bytes())?;
@@ -140,14 +122,8 @@ impl Lab {
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
             // `Command failed -:3`: the third line of what was given.
-            let line = words
-                .split("-:")
-                .nth(1)
-                .and_then(|r| r.split_whitespace().next())
-                .and_then(|n| n.parse().ok());
-            let which = line
-                .and_then(|n: usize| commands.lines().nth(n.checked_sub(1)?))
-                .unwrap_or("");
+            let line = words.split("-:").nth(1).and_then(|r| r.split_whitespace().next()).and_then(|n| n.parse().ok());
+            let which = line.and_then(|n: usize| commands.lines().nth(n.checked_sub(1)?)).unwrap_or("");
             bail!("ip {which}: {}", words.trim().replace('\n', "; "));
         }
         Ok(())
@@ -156,9 +132,7 @@ impl Lab {
 
 /// FNV-1a, mixed once more so that the low octets differ for names that differ in their last character only.
 fn fnv(octets: &[u8]) -> u64 {
-    let hash = octets.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, o| {
-        (h ^ u64::from(*o)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = octets.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, o| (h ^ u64::from(*o)).wrapping_mul(0x0100_0000_01b3));
     (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
@@ -169,36 +143,22 @@ mod tests {
     use super::*;
 
     fn end(node: &str, interface: &str) -> End {
-        End {
-            node: node.into(),
-            interface: interface.into(),
-            mac: None,
-        }
+        End { node: node.into(), interface: interface.into(), mac: None }
     }
 
     #[test]
     fn a_long_name_becomes_an_alternative_one() {
-        assert_eq!(
-            Device::of(&end("a", "eth1")),
-            Device {
-                name: "eth1".into(),
-                also: None
-            }
-        );
+        assert_eq!(Device::of(&end("a", "eth1")), Device { name: "eth1".into(), also: None });
         let device = Device::of(&end("a", "a-name-that-is-too-long"));
-        assert!(
-            device.name.len() == 13 && device.name.starts_with("clab-"),
-            "{device:?}"
-        );
+        assert!(device.name.len() == 13 && device.name.starts_with("clab-"), "{device:?}");
         assert_eq!(device.also.as_deref(), Some("a-name-that-is-too-long"));
         assert_ne!(device.name, Device::of(&end("b", "a-name-that-is-too-long")).name);
     }
 
     #[test]
     fn addresses_of_a_lab_differ_and_come_back() {
-        let ends: Vec<End> = (0..50)
-            .flat_map(|n| (0..4).map(move |i| end(&format!("n{n}"), &format!("eth{i}"))))
-            .collect();
+        let ends: Vec<End> =
+            (0..50).flat_map(|n| (0..4).map(move |i| end(&format!("n{n}"), &format!("eth{i}")))).collect();
         let macs: HashSet<MacAddr> = ends.iter().map(|e| mac("lab", e)).collect();
         assert_eq!(macs.len(), ends.len());
         assert!(macs.iter().all(|m| m.0[..3] == [0xaa, 0xc1, 0xab]));

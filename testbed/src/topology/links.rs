@@ -48,10 +48,7 @@ pub(crate) fn read(reading: &mut Reading<'_>, tree: Option<&Tree>, nodes: &[Node
                 return Err(reading.fault(tree.place, words));
             }
             if let Some(first) = taken.insert((end.node.clone(), end.interface.clone()), tree.place) {
-                let words = format!(
-                    "duplicate endpoint {}:{}: first in line {}",
-                    end.node, end.interface, first.line
-                );
+                let words = format!("duplicate endpoint {}:{}: first in line {}", end.node, end.interface, first.line);
                 return Err(reading.fault(tree.place, words));
             }
         }
@@ -61,18 +58,12 @@ pub(crate) fn read(reading: &mut Reading<'_>, tree: Option<&Tree>, nodes: &[Node
 }
 
 fn link(reading: &mut Reading<'_>, tree: &Tree) -> Result<Link, Fault> {
-    let known: Vec<&str> = keys::LINK_IGNORED
-        .iter()
-        .chain(keys::OTHER_LINK_KEYS)
-        .copied()
-        .collect();
+    let known: Vec<&str> = keys::LINK_IGNORED.iter().chain(keys::OTHER_LINK_KEYS).copied().collect();
     let fields = reading.fields(tree, "link", keys::LINK, &known)?;
     let kind = fields.find("type").map(|t| reading.text(t, "type")).transpose()?;
     let ends = match kind.as_deref() {
         None | Some("veth") => {
-            let endpoints = fields
-                .want("endpoints")
-                .map_err(|w| reading.fault(tree.place, format!("link: {w}")))?;
+            let endpoints = fields.want("endpoints").map_err(|w| reading.fault(tree.place, format!("link: {w}")))?;
             let [a, b] = reading.list(endpoints, "endpoints")? else {
                 return Err(reading.fault(endpoints.place, "endpoints: expected exactly two"));
             };
@@ -80,17 +71,10 @@ fn link(reading: &mut Reading<'_>, tree: &Tree) -> Result<Link, Fault> {
             [end(reading, &a)?, end(reading, &b)?]
         }
         Some("host") => {
-            let endpoint = fields
-                .want("endpoint")
-                .map_err(|w| reading.fault(tree.place, format!("host link: {w}")))?;
-            let name = fields
-                .want("host-interface")
-                .map_err(|w| reading.fault(tree.place, format!("host link: {w}")))?;
-            let outside = End {
-                node: HOST.into(),
-                interface: reading.text(name, "host-interface")?,
-                mac: None,
-            };
+            let endpoint = fields.want("endpoint").map_err(|w| reading.fault(tree.place, format!("host link: {w}")))?;
+            let name =
+                fields.want("host-interface").map_err(|w| reading.fault(tree.place, format!("host link: {w}")))?;
+            let outside = End { node: HOST.into(), interface: reading.text(name, "host-interface")?, mac: None };
             [end(reading, endpoint)?, outside]
         }
         Some(other) if keys::OTHER_LINK_TYPES.contains(&other) => {
@@ -98,10 +82,7 @@ fn link(reading: &mut Reading<'_>, tree: &Tree) -> Result<Link, Fault> {
             return Err(reading.fault(tree.place, words));
         }
         Some(other) => {
-            return Err(reading.fault(
-                tree.place,
-                format!("unknown link type {other:?}; expected veth or host"),
-            ));
+            return Err(reading.fault(tree.place, format!("unknown link type {other:?}; expected veth or host")));
         }
     };
     let mtu = match fields.find("mtu") {
@@ -124,38 +105,22 @@ fn end(reading: &mut Reading<'_>, tree: &Tree) -> Result<End, Fault> {
             return Err(reading.fault(tree.place, format!("endpoint {text:?}: expected \"node:interface\"")));
         };
         if matches!(node, "mgmt-net" | "macvlan") {
-            return Err(reading.fault(
-                tree.place,
-                format!("an endpoint {node:?} is not realised in a namespace lab"),
-            ));
+            return Err(reading.fault(tree.place, format!("an endpoint {node:?} is not realised in a namespace lab")));
         }
-        return Ok(End {
-            node: node.to_string(),
-            interface: interface.to_string(),
-            mac: None,
-        });
+        return Ok(End { node: node.to_string(), interface: interface.to_string(), mac: None });
     }
     let fields = reading.fields(tree, "endpoint", keys::ENDPOINT, keys::ENDPOINT_IGNORED)?;
-    let want = |key| {
-        fields
-            .want(key)
-            .map_err(|w| reading.fault(tree.place, format!("endpoint: {w}")))
-    };
+    let want = |key| fields.want(key).map_err(|w| reading.fault(tree.place, format!("endpoint: {w}")));
     let node = reading.text(want("node")?, "node")?;
     let interface_tree = want("interface")?;
     let interface = reading.text(interface_tree, "interface")?;
     if !is_interface(&interface) {
-        return Err(reading.fault(
-            interface_tree.place,
-            format!("interface {interface:?}: not an interface name"),
-        ));
+        return Err(reading.fault(interface_tree.place, format!("interface {interface:?}: not an interface name")));
     }
     let mac = match fields.find("mac") {
         Some(tree) => {
             let text = reading.text(tree, "mac")?;
-            let mac = text
-                .parse()
-                .map_err(|e| reading.fault(tree.place, format!("mac {text:?}: {e}")))?;
+            let mac = text.parse().map_err(|e| reading.fault(tree.place, format!("mac {text:?}: {e}")))?;
             Some(mac)
         }
         None => None,

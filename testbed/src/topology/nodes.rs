@@ -74,23 +74,14 @@ pub(crate) fn read(
     let Some(nodes) = topology.find("nodes") else {
         return Ok(Vec::new());
     };
-    let fields = nodes.fields().ok_or_else(|| {
-        reading.fault(
-            nodes.place,
-            format!("nodes: expected a mapping, found {}", nodes.kind()),
-        )
-    })?;
+    let fields = nodes
+        .fields()
+        .ok_or_else(|| reading.fault(nodes.place, format!("nodes: expected a mapping, found {}", nodes.kind())))?;
     let mut resolved = Vec::new();
     for (key, tree) in fields.entries() {
         let own = reading.fields(tree, &format!("node {:?}", key.name), keys::NODE, keys::NODE_IGNORED)?;
         let stack = levels.over(reading, own)?;
-        let about = About {
-            name: &key.name,
-            place: key.place,
-            names,
-            folder,
-            variable,
-        };
+        let about = About { name: &key.name, place: key.place, names, folder, variable };
         resolved.push(resolve(reading, &stack, &about)?);
     }
     Ok(resolved)
@@ -122,20 +113,13 @@ impl<'t> Levels<'t> {
                     check_kind(&key.name).map_err(|w| reading.fault(key.place, w))?;
                 }
                 let title = format!("{what} {:?}", key.name);
-                all.push((
-                    key.name.as_str(),
-                    reading.fields(tree, &title, keys::NODE, keys::NODE_IGNORED)?,
-                ));
+                all.push((key.name.as_str(), reading.fields(tree, &title, keys::NODE, keys::NODE_IGNORED)?));
             }
             Ok(all)
         };
         let kinds = named("kinds")?;
         let groups = named("groups")?;
-        Ok(Levels {
-            defaults,
-            kinds,
-            groups,
-        })
+        Ok(Levels { defaults, kinds, groups })
     }
 
     /// Node, group, kind, defaults: most specific first. The kind itself is never taken from a kind.
@@ -149,21 +133,11 @@ impl<'t> Levels<'t> {
         if let Some((name, place)) = group_name {
             // A group without settings is only a word for `inspect`.
             let _ = place;
-            stack.extend(
-                self.groups
-                    .iter()
-                    .find(|(group, _)| *group == name)
-                    .map(|(_, fields)| *fields),
-            );
+            stack.extend(self.groups.iter().find(|(group, _)| *group == name).map(|(_, fields)| *fields));
         }
         if let Some((kind, place)) = scalar(reading, &with_defaults(stack.clone()), "kind")? {
             check_kind(&kind).map_err(|w| reading.fault(place, w))?;
-            stack.extend(
-                self.kinds
-                    .iter()
-                    .find(|(name, _)| *name == kind)
-                    .map(|(_, fields)| *fields),
-            );
+            stack.extend(self.kinds.iter().find(|(name, _)| *name == kind).map(|(_, fields)| *fields));
         }
         Ok(with_defaults(stack))
     }
@@ -193,10 +167,7 @@ fn resolve(reading: &mut Reading<'_>, stack: &[Fields<'_>], about: &About<'_>) -
         return Err(reading.fault(about.place, format!("bridge {:?}: 15 characters at most", about.name)));
     }
     if about.name.contains('|') {
-        let words = format!(
-            "node {:?}: a bridge inside of another node is not realised here",
-            about.name
-        );
+        let words = format!("node {:?}: a bridge inside of another node is not realised here", about.name);
         return Err(reading.fault(about.place, words));
     }
     network_mode(reading, stack)?;
@@ -227,10 +198,7 @@ fn network_mode(reading: &mut Reading<'_>, stack: &[Fields<'_>]) -> Result<(), F
     if let Some((mode, place)) = scalar(reading, stack, "network-mode")?
         && mode != "none"
     {
-        reading.warn(
-            place,
-            format!("network-mode {mode:?} is not honoured: every node has a namespace of its own"),
-        );
+        reading.warn(place, format!("network-mode {mode:?} is not honoured: every node has a namespace of its own"));
     }
     Ok(())
 }
@@ -251,11 +219,8 @@ fn map(reading: &Reading<'_>, stack: &[Fields<'_>], key: &str) -> Result<BTreeMa
             .fields()
             .ok_or_else(|| reading.fault(tree.place, format!("{key}: expected a mapping, found {}", tree.kind())))?;
         for (name, value) in fields.entries() {
-            let text = if value.is_null() {
-                String::new()
-            } else {
-                reading.text(value, &format!("{key}.{}", name.name))?
-            };
+            let text =
+                if value.is_null() { String::new() } else { reading.text(value, &format!("{key}.{}", name.name))? };
             merged.entry(name.name.clone()).or_insert(text);
         }
     }
@@ -298,9 +263,7 @@ fn bind(text: &str, about: &About<'_>) -> Result<Bind, String> {
         return Err(format!("bind {text:?}: {form}"));
     };
     let options = parts.next().unwrap_or("rw");
-    let known = options
-        .split(',')
-        .all(|o| ["ro", "rw", "z", "Z", "rslave", "rshared", "rprivate"].contains(&o));
+    let known = options.split(',').all(|o| ["ro", "rw", "z", "Z", "rslave", "rshared", "rprivate"].contains(&o));
     if parts.next().is_some() || source.is_empty() || !target.starts_with('/') || target == "/" || !known {
         return Err(format!("bind {text:?}: {form}; the path in the node must be absolute"));
     }
@@ -311,17 +274,10 @@ fn bind(text: &str, about: &About<'_>) -> Result<Bind, String> {
     let source = std::path::absolute(&source).map_err(|e| format!("bind {text:?}: {e}"))?;
     // What lies in the lab's own folder is made when the lab is; all else must be there.
     if !source.starts_with(&about.names.directory) && !source.exists() {
-        return Err(format!(
-            "bind {text:?}: {} does not exist on the host",
-            source.display()
-        ));
+        return Err(format!("bind {text:?}: {} does not exist on the host", source.display()));
     }
     let read_only = options.split(',').any(|o| o == "ro");
-    Ok(Bind {
-        source,
-        target: PathBuf::from(target),
-        read_only,
-    })
+    Ok(Bind { source, target: PathBuf::from(target), read_only })
 }
 
 fn tmpfs(reading: &Reading<'_>, stack: &[Fields<'_>]) -> Result<Vec<PathBuf>, Fault> {
@@ -341,20 +297,11 @@ fn tmpfs(reading: &Reading<'_>, stack: &[Fields<'_>]) -> Result<Vec<PathBuf>, Fa
 fn env(reading: &Reading<'_>, stack: &[Fields<'_>], about: &About<'_>) -> Result<BTreeMap<String, String>, Fault> {
     let mut env = BTreeMap::new();
     for tree in items(reading, stack, "env-files")? {
-        let path = about
-            .folder
-            .join(about.names.replace(&reading.text(tree, "env-files")?, about.name));
+        let path = about.folder.join(about.names.replace(&reading.text(tree, "env-files")?, about.name));
         let text = fs::read_to_string(&path)
             .map_err(|e| reading.fault(tree.place, format!("env-files: {} cannot be read: {e}", path.display())))?;
-        let lines = text
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty() && !l.starts_with('#'));
-        env.extend(
-            lines
-                .filter_map(|l| l.split_once('='))
-                .map(|(k, v)| (k.to_string(), v.to_string())),
-        );
+        let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+        env.extend(lines.filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_string(), v.to_string())));
     }
     let said = map(reading, stack, "env")?;
     env.extend(said.into_iter().map(|(k, v)| (k, about.names.replace(&v, about.name))));

@@ -29,11 +29,7 @@ fn replace(after: &str, variable: &dyn Fn(&str) -> Option<String>) -> (Option<St
         return (braced(&inner[..end], variable), end + 2);
     }
     let name = name_of(after);
-    if name.is_empty() {
-        (None, 0)
-    } else {
-        (variable(name), name.len())
-    }
+    if name.is_empty() { (None, 0) } else { (variable(name), name.len()) }
 }
 
 fn braced(inner: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
@@ -42,9 +38,7 @@ fn braced(inner: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<Stri
         return None;
     }
     let operation = &inner[name.len()..];
-    let (colon, operation) = operation
-        .strip_prefix(':')
-        .map_or((false, operation), |rest| (true, rest));
+    let (colon, operation) = operation.strip_prefix(':').map_or((false, operation), |rest| (true, rest));
     let value = variable(name).filter(|v| !colon || !v.is_empty());
     let mut chars = operation.chars();
     let operator = chars.next();
@@ -59,9 +53,7 @@ fn braced(inner: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<Stri
 
 fn name_of(text: &str) -> &str {
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let end = text
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
     if starts { &text[..end] } else { "" }
 }
 

@@ -5,10 +5,7 @@ use crate::topology::nodes::Bind;
 
 fn parse(text: &str) -> Result<Topology, Fault> {
     let variable = |name: &str| (name == "TAG").then(|| "v1".to_string());
-    let surroundings = Surroundings {
-        labs: Path::new("/run/labs"),
-        variable: &variable,
-    };
+    let surroundings = Surroundings { labs: Path::new("/run/labs"), variable: &variable };
     Topology::parse(Path::new("/labs/x.clab.yml"), text, &surroundings)
 }
 
@@ -17,10 +14,7 @@ fn good(text: &str) -> Topology {
 }
 
 fn fault(text: &str) -> String {
-    parse(text)
-        .err()
-        .map(|f| f.to_string())
-        .unwrap_or_else(|| panic!("accepted: {text}"))
+    parse(text).err().map(|f| f.to_string()).unwrap_or_else(|| panic!("accepted: {text}"))
 }
 
 #[test]
@@ -47,34 +41,17 @@ topology:
     assert_eq!(n1.image.as_deref(), Some("lab:v1"));
     assert_eq!(
         n1.exec.iter().map(|e| e.join("|")).collect::<Vec<_>>(),
-        [
-            "first",
-            "second",
-            "sh|-c|run --name n1 > /tmp/log &",
-            "ip|addr|add|10.1.1.1/24|dev|eth1"
-        ]
+        ["first", "second", "sh|-c|run --name n1 > /tmp/log &", "ip|addr|add|10.1.1.1/24|dev|eth1"]
     );
     let env: Vec<_> = n1.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    assert_eq!(
-        env,
-        ["A=kind", "B=defaults", "C=1.10"],
-        "the text of a number stays as it is written"
-    );
+    assert_eq!(env, ["A=kind", "B=defaults", "C=1.10"], "the text of a number stays as it is written");
     assert_eq!(n1.sysctls["net.ipv4.ip_forward"], "1");
     assert_eq!((n1.startup_delay, n1.labels["role"].as_str()), (2, "any"));
     assert_eq!(
         n1.binds,
         [
-            Bind {
-                source: "/etc/hosts".into(),
-                target: "/b".into(),
-                read_only: true
-            },
-            Bind {
-                source: "/etc/hostname".into(),
-                target: "/x".into(),
-                read_only: false
-            },
+            Bind { source: "/etc/hosts".into(), target: "/b".into(), read_only: true },
+            Bind { source: "/etc/hostname".into(), target: "/x".into(), read_only: false },
         ]
     );
     let n2 = topology.node("n2").unwrap();
@@ -89,25 +66,15 @@ fn a_bind_of_the_node_replaces_one_of_its_group() {
          n1: {group: g, binds: ['/etc/hostname:/a:ro', '__clabDir__/store:/s', '__clabNodeDir__/x:/y']}\n",
     );
     let binds = &topology.nodes[0].binds;
-    assert_eq!(
-        binds[0],
-        Bind {
-            source: "/etc/hostname".into(),
-            target: "/a".into(),
-            read_only: true
-        }
-    );
-    assert_eq!(
-        binds[1].source,
-        PathBuf::from("/run/labs/l/store"),
-        "it need not exist: the lab makes it"
-    );
+    assert_eq!(binds[0], Bind { source: "/etc/hostname".into(), target: "/a".into(), read_only: true });
+    assert_eq!(binds[1].source, PathBuf::from("/run/labs/l/store"), "it need not exist: the lab makes it");
     assert_eq!(binds[2].source, PathBuf::from("/run/labs/l/nodes/n1/x"));
 }
 
 #[test]
 fn comments_are_no_values() {
-    let text = "# a lab\nname: l # its name\ntopology: # all of it\n  nodes:\n    # the first\n    n1: {kind: linux} # one\n";
+    let text =
+        "# a lab\nname: l # its name\ntopology: # all of it\n  nodes:\n    # the first\n    n1: {kind: linux} # one\n";
     assert_eq!(good(text).nodes.len(), 1);
 }
 
@@ -129,21 +96,10 @@ topology:
         .links
         .iter()
         .map(|l| {
-            format!(
-                "{}:{} {}:{} {}",
-                l.ends[0].node, l.ends[0].interface, l.ends[1].node, l.ends[1].interface, l.mtu
-            )
+            format!("{}:{} {}:{} {}", l.ends[0].node, l.ends[0].interface, l.ends[1].node, l.ends[1].interface, l.mtu)
         })
         .collect();
-    assert_eq!(
-        shown,
-        [
-            "n1:eth1 n2:eth1 9500",
-            "n1:eth2 br0:p1 1500",
-            "n2:eth3 host:hx 9500",
-            "n2:eth4 host:hy 9500"
-        ]
-    );
+    assert_eq!(shown, ["n1:eth1 n2:eth1 9500", "n1:eth2 br0:p1 1500", "n2:eth3 host:hx 9500", "n2:eth4 host:hy 9500"]);
     assert_eq!(topology.links[1].ends[0].mac.unwrap().to_string(), "02:00:00:00:00:01");
 }
 
@@ -153,11 +109,7 @@ fn known_keys_without_effect_are_named_with_their_place() {
         "name: l\nmgmt: {network: m}\ntopology:\n  nodes:\n    n1: {kind: linux, ports: [80], privileged: false, network-mode: host}\n\
          \x20   n2: {kind: linux, network-mode: none}\n  links:\n    - {endpoints: ['n1:a', 'n2:a'], ipv4: [x, y]}\n",
     );
-    let warned: Vec<&str> = topology
-        .warnings
-        .iter()
-        .map(|w| w.strip_prefix("/labs/x.clab.yml:").unwrap())
-        .collect();
+    let warned: Vec<&str> = topology.warnings.iter().map(|w| w.strip_prefix("/labs/x.clab.yml:").unwrap()).collect();
     assert_eq!(
         warned,
         [
@@ -183,52 +135,25 @@ fn every_fault_names_its_place_and_the_cure() {
         ("name: l\n".into(), r#"key "topology" is missing"#),
         ("name: a/b\ntopology: {}\n".into(), r#"1:7: lab name "a/b""#),
         ("".into(), "the file is empty"),
-        (
-            node("{kind: linux, bind: [x]}"),
-            r#"4:23: unknown key "bind" in node "n1"; did you mean "binds"?"#,
-        ),
-        (
-            node("{kind: srl}"),
-            r#"4:16: kind "srl" is not realised in a namespace lab: known kinds are linux, bridge"#,
-        ),
+        (node("{kind: linux, bind: [x]}"), r#"4:23: unknown key "bind" in node "n1"; did you mean "binds"?"#),
+        (node("{kind: srl}"), r#"4:16: kind "srl" is not realised in a namespace lab: known kinds are linux, bridge"#),
         (node("{}"), r#"4:5: node "n1" has no kind: say `kind: linux`"#),
         (
             node("{kind: linux, binds: [/nowhere/at/all:/x]}"),
             "4:31: bind \"/nowhere/at/all:/x\": /nowhere/at/all does not exist",
         ),
-        (
-            node("{kind: linux, binds: ['/etc/hosts:x']}"),
-            "the path in the node must be absolute",
-        ),
-        (
-            node("{kind: linux, exec: [\"sh -c 'open\"]}"),
-            "exec: a quote ' is not closed",
-        ),
+        (node("{kind: linux, binds: ['/etc/hosts:x']}"), "the path in the node must be absolute"),
+        (node("{kind: linux, exec: [\"sh -c 'open\"]}"), "exec: a quote ' is not closed"),
         (node("{kind: linux, exec: true}"), "exec: expected a list, found a text"),
         (
             node("{kind: linux, startup-delay: soon}"),
             "startup-delay: expected a whole number from 0 to 86400, found \"soon\"",
         ),
-        (
-            node("{kind: linux, kind: bridge}"),
-            r#"4:23: key "kind" is here twice: first in line 4"#,
-        ),
-        (
-            format!("{two}{{endpoints: ['n1:a']}}"),
-            "endpoints: expected exactly two",
-        ),
-        (
-            format!("{two}{{endpoints: ['n1:a', 'zz:a']}}"),
-            "5:7: Unable to find node zz",
-        ),
-        (
-            format!("{two}{{endpoints: ['n1:a', 'n1:a']}}"),
-            "duplicate endpoint n1:a",
-        ),
-        (
-            format!("{two}{{endpoints: ['n1:a', 'n2']}}"),
-            r#"endpoint "n2": expected "node:interface""#,
-        ),
+        (node("{kind: linux, kind: bridge}"), r#"4:23: key "kind" is here twice: first in line 4"#),
+        (format!("{two}{{endpoints: ['n1:a']}}"), "endpoints: expected exactly two"),
+        (format!("{two}{{endpoints: ['n1:a', 'zz:a']}}"), "5:7: Unable to find node zz"),
+        (format!("{two}{{endpoints: ['n1:a', 'n1:a']}}"), "duplicate endpoint n1:a"),
+        (format!("{two}{{endpoints: ['n1:a', 'n2']}}"), r#"endpoint "n2": expected "node:interface""#),
         (
             format!("{two}{{endpoints: ['n1:a', 'n2:a'], mtu: 70000}}"),
             "mtu: expected a whole number from 0 to 65535, found \"70000\"",
@@ -237,21 +162,9 @@ fn every_fault_names_its_place_and_the_cure() {
             format!("{two}{{type: macvlan, endpoint: {{}}, host-interface: x}}"),
             r#"a link of type "macvlan" is not realised"#,
         ),
-        (
-            format!("{two}{{type: veht}}"),
-            r#"unknown link type "veht"; expected veth or host"#,
-        ),
-        (
-            "name: l\nprefix: ''\ntopology: {nodes: {a: {kind: linux}}}\n".into(),
-            "contains invalid characters",
-        ),
-        (
-            format!(
-                "name: l\ntopology: {{nodes: {{{}: {{kind: linux}}}}}}\n",
-                "n".repeat(60)
-            ),
-            "60 at most",
-        ),
+        (format!("{two}{{type: veht}}"), r#"unknown link type "veht"; expected veth or host"#),
+        ("name: l\nprefix: ''\ntopology: {nodes: {a: {kind: linux}}}\n".into(), "contains invalid characters"),
+        (format!("name: l\ntopology: {{nodes: {{{}: {{kind: linux}}}}}}\n", "n".repeat(60)), "60 at most"),
     ] {
         let words = fault(&text);
         assert!(words.contains(expected), "{text}\n gave {words}\n not {expected}");
@@ -267,10 +180,7 @@ fn anchors_and_merges_are_followed_and_bounded() {
     assert_eq!(topology.node("n3").unwrap().env.len(), 1);
     let mut bomb = "name: l\ntopology:\n  defaults: &a0 {env: {A: 1}}\nx0: &x0 [1,1,1,1,1,1,1,1,1,1]\n".to_string();
     for level in 1..9 {
-        bomb += &format!(
-            "x{level}: &x{level} [{}]\n",
-            vec![format!("*x{}", level - 1); 10].join(",")
-        );
+        bomb += &format!("x{level}: &x{level} [{}]\n", vec![format!("*x{}", level - 1); 10].join(","));
     }
     assert!(fault(&bomb).contains("more than 200000 values"));
 }
@@ -288,14 +198,8 @@ fn every_key_of_the_schema_has_its_place() {
             "endpoint" => &[keys::ENDPOINT, keys::ENDPOINT_IGNORED],
             _ => &[keys::LINK, keys::LINK_IGNORED, keys::OTHER_LINK_KEYS],
         };
-        let missing: Vec<&str> = names
-            .split(' ')
-            .filter(|k| lists.iter().all(|l| !l.contains(k)))
-            .collect();
-        assert!(
-            missing.is_empty(),
-            "{object}: the schema knows {missing:?}, which would be called unknown here"
-        );
+        let missing: Vec<&str> = names.split(' ').filter(|k| lists.iter().all(|l| !l.contains(k))).collect();
+        assert!(missing.is_empty(), "{object}: the schema knows {missing:?}, which would be called unknown here");
         objects += 1;
     }
     assert_eq!(objects, 13);

@@ -56,10 +56,7 @@ impl<'a> Fields<'a> {
 
     /// The value of `key`; a null counts as absent.
     pub fn find(&self, key: &str) -> Option<&'a Tree> {
-        self.0
-            .iter()
-            .find(|(k, v)| k.name == key && !v.is_null())
-            .map(|(_, v)| v)
+        self.0.iter().find(|(k, v)| k.name == key && !v.is_null()).map(|(_, v)| v)
     }
 
     /// The value of `key`, or words that it is missing.
@@ -112,18 +109,13 @@ impl Tree {
 
     /// Its text in quotes, or what it is.
     pub fn shown(&self) -> String {
-        self.text()
-            .map_or_else(|| self.kind().to_string(), |t| format!("{t:?}"))
+        self.text().map_or_else(|| self.kind().to_string(), |t| format!("{t:?}"))
     }
 }
 
 /// Reads one document.
 pub fn parse(text: &str) -> Result<Tree, (Place, String)> {
-    let mut builder = Builder {
-        parser: Parser::new_from_str(text),
-        anchors: HashMap::new(),
-        values: 0,
-    };
+    let mut builder = Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), values: 0 };
     loop {
         match builder.next()? {
             (Event::StreamStart | Event::DocumentStart(..), _) => {}
@@ -146,13 +138,7 @@ impl<'t> Builder<'t> {
             Some(Err(error)) => {
                 let mark = error.marker();
                 let words = format!("broken YAML: {}", error.info());
-                Err((
-                    Place {
-                        line: mark.line(),
-                        column: mark.col() + 1,
-                    },
-                    words,
-                ))
+                Err((Place { line: mark.line(), column: mark.col() + 1 }, words))
             }
             None => Err((Place::default(), "the file ends in the middle of a value".to_string())),
         }
@@ -162,13 +148,9 @@ impl<'t> Builder<'t> {
         let place = place(span);
         self.count(1, place)?;
         let (value, anchor) = match event {
-            Event::Scalar(text, style, anchor, _) => (
-                Value::Scalar {
-                    text: text.into_owned(),
-                    plain: style == ScalarStyle::Plain,
-                },
-                anchor,
-            ),
+            Event::Scalar(text, style, anchor, _) => {
+                (Value::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }, anchor)
+            }
             Event::SequenceStart(_, anchor, _) => (Value::List(self.items()?), anchor),
             Event::MappingStart(_, anchor, _) => (Value::Map(self.entries()?), anchor),
             Event::Alias(anchor) => {
@@ -222,10 +204,7 @@ impl<'t> Builder<'t> {
                 continue;
             }
             if let Some((first, _)) = entries.iter().find(|(k, _)| k.name == name) {
-                return Err((
-                    place,
-                    format!("key {name:?} is here twice: first in line {}", first.place.line),
-                ));
+                return Err((place, format!("key {name:?} is here twice: first in line {}", first.place.line)));
             }
             entries.push((Key { name, place }, value));
         }
@@ -268,8 +247,5 @@ fn size(tree: &Tree) -> usize {
 }
 
 fn place(span: &Span) -> Place {
-    Place {
-        line: span.start.line(),
-        column: span.start.col() + 1,
-    }
+    Place { line: span.start.line(), column: span.start.col() + 1 }
 }

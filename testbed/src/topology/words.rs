@@ -15,10 +15,7 @@ impl Magic<'_> {
     pub fn replace(&self, text: &str, node: &str) -> String {
         text.replace("__clabNodeName__", node)
             .replace("__clabLabName__", &format!("clab-{}", self.lab))
-            .replace(
-                "__clabNodeDir__",
-                &self.directory.join("nodes").join(node).display().to_string(),
-            )
+            .replace("__clabNodeDir__", &self.directory.join("nodes").join(node).display().to_string())
             .replace("__clabDir__", &self.directory.display().to_string())
     }
 }
@@ -56,20 +53,12 @@ pub fn split(command: &str) -> Result<Vec<String>, String> {
         }
     }
     words.extend(word);
-    if words.is_empty() {
-        Err("an empty command".to_string())
-    } else {
-        Ok(words)
-    }
+    if words.is_empty() { Err("an empty command".to_string()) } else { Ok(words) }
 }
 
 /// The candidate that is at most two edits away, if one is.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|c| (distance(word, c), c))
-        .filter(|(d, _)| *d <= 2)
-        .min()
-        .map(|(_, c)| c)
+    candidates.map(|c| (distance(word, c), c)).filter(|(d, _)| *d <= 2).min().map(|(_, c)| c)
 }
 
 fn distance(a: &str, b: &str) -> usize {
@@ -94,10 +83,7 @@ mod tests {
     #[test]
     fn commands_are_split_without_a_shell() {
         for (command, expected) in [
-            (
-                "ip addr add 10.0.0.1/24 dev eth1",
-                vec!["ip", "addr", "add", "10.0.0.1/24", "dev", "eth1"],
-            ),
+            ("ip addr add 10.0.0.1/24 dev eth1", vec!["ip", "addr", "add", "10.0.0.1/24", "dev", "eth1"]),
             (r#"sh -c 'a "b" > c && d' "#, vec!["sh", "-c", r#"a "b" > c && d"#]),
             (r#"a\ b "c \" \n" '' x'y'z"#, vec!["a b", "c \" \\n", "", "xyz"]),
             ("echo a#b # rest", vec!["echo", "a#b"]),

@@ -71,10 +71,7 @@ mod tests {
             "Ip: Forwarding\nIp: 1\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors\nUdp: 9 8 7 6 5\n";
         assert_eq!(snmp_errors(snmp), 5);
         assert_eq!(snmp_errors(""), 0);
-        assert_eq!(
-            snmp6_errors("Udp6InErrors   \t3\nUdp6RcvbufErrors                \t12\n"),
-            12
-        );
+        assert_eq!(snmp6_errors("Udp6InErrors   \t3\nUdp6RcvbufErrors                \t12\n"), 12);
         assert_eq!(softnet_drops("0000ffff 0000000a 00000000\n00000001 00000001 0\n"), 11);
     }
 
@@ -82,12 +79,6 @@ mod tests {
     fn this_kernel_has_the_columns() {
         let snmp = fs::read_to_string("/proc/net/snmp").unwrap();
         assert!(snmp.contains(" RcvbufErrors "), "{snmp}");
-        assert!(
-            fs::read_to_string("/proc/net/softnet_stat")
-                .unwrap()
-                .split_whitespace()
-                .count()
-                > 2
-        );
+        assert!(fs::read_to_string("/proc/net/softnet_stat").unwrap().split_whitespace().count() > 2);
     }
 }

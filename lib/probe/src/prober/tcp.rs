@@ -84,17 +84,11 @@ impl State {
     /// A fresh end: what an earlier connection of the warm-up did is forgotten.
     fn begin(&self, spec: &Spec, peer: u16, family: Family) -> Arc<End> {
         let mut ends = lock(&self.ends);
-        let before = ends
-            .get(&(peer, family))
-            .map(|end| lock(&end.life).clone())
-            .unwrap_or_default();
+        let before = ends.get(&(peer, family)).map(|end| lock(&end.life).clone()).unwrap_or_default();
         let end = Arc::new(End {
             reader: Mutex::new(Reader::new(Pattern::new(spec.run, peer, spec.place))),
             written: AtomicU64::new(0),
-            life: Mutex::new(Life {
-                connected: true,
-                ..before
-            }),
+            life: Mutex::new(Life { connected: true, ..before }),
         });
         ends.insert((peer, family), Arc::clone(&end));
         end
@@ -157,11 +151,7 @@ fn serve(shared: &Arc<Shared>, mut stream: TcpStream) {
     let run = u32::from_be_bytes([greeting[0], greeting[1], greeting[2], greeting[3]]);
     let place = u16::from_be_bytes([greeting[4], greeting[5]]);
     let Ok(peer) = stream.peer_addr() else { return };
-    let target = shared
-        .spec
-        .targets
-        .iter()
-        .find(|t| t.place == place && t.address.is_ipv4() == peer.is_ipv4());
+    let target = shared.spec.targets.iter().find(|t| t.place == place && t.address.is_ipv4() == peer.is_ipv4());
     match target {
         Some(target) if open.is_ok() && run == shared.spec.run => {
             let end = shared.tcp.begin(&shared.spec, place, Family::of(&target.address));
@@ -181,9 +171,7 @@ fn keep_connected(shared: &Arc<Shared>, index: usize) {
         match shared.stage() {
             Stage::Warming => {
                 if let Ok(stream) = open_stream(&shared.spec, target) {
-                    let end = shared
-                        .tcp
-                        .begin(&shared.spec, target.place, Family::of(&target.address));
+                    let end = shared.tcp.begin(&shared.spec, target.place, Family::of(&target.address));
                     let _ = carry(shared, stream, &end, target);
                 }
             }
@@ -274,16 +262,9 @@ fn broken(shared: &Shared, end: &End, error: &io::Error) {
 }
 
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    )
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 fn family_of(address: &SocketAddr) -> AddressFamily {
-    if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    }
+    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
 }

@@ -69,10 +69,7 @@ impl State {
                 rtt: Mutex::default(),
             })
             .collect();
-        State {
-            flows,
-            inbound: Mutex::default(),
-        }
+        State { flows, inbound: Mutex::default() }
     }
 
     pub(super) fn outgoing(&self, spec: &Spec) -> Vec<Outgoing> {
@@ -95,10 +92,7 @@ impl State {
     pub(super) fn incoming(&self, times: Times) -> Vec<Incoming> {
         let end = times.stopped.unwrap_or_else(now);
         let report = |(&(from, family, size), inbound): (&(u16, Family, Size), &Inbound)| {
-            let open = inbound
-                .counter
-                .last_arrival()
-                .map_or(Duration::ZERO, |last| end.since(last));
+            let open = inbound.counter.last_arrival().map_or(Duration::ZERO, |last| end.since(last));
             Incoming {
                 from,
                 family,
@@ -189,13 +183,7 @@ fn handle(
     let age = arrived.since(Moment::new(Duration::from_nanos(packet.sent)));
     let mut answer = |kind| {
         let (from_place, to_place) = (packet.to, packet.from);
-        Packet {
-            kind,
-            from: from_place,
-            to: to_place,
-            ..packet
-        }
-        .encode(datagram);
+        Packet { kind, from: from_place, to: to_place, ..packet }.encode(datagram);
         // A lost answer costs one round-trip sample, nothing else.
         let _ = socket.send_to(datagram, from);
     };
@@ -256,11 +244,7 @@ fn send_due(shared: &Shared, sockets: &BTreeMap<Family, UdpSocket>, buffer: &mut
         let due = (elapsed * f64::from(rate)) as u64;
         let sent = flow.sent.load(Ordering::Relaxed);
         for sequence in sent..due.min(sent + BURST) {
-            let kind = if sequence.is_multiple_of(SOUNDING) {
-                Kind::Sounding
-            } else {
-                Kind::Probe
-            };
+            let kind = if sequence.is_multiple_of(SOUNDING) { Kind::Sounding } else { Kind::Probe };
             // Before the packet leaves, so that no reader ever sees more received than sent.
             flow.sent.store(sequence + 1, Ordering::Release);
             send_one(shared, sockets, flow, kind, sequence, buffer);
@@ -276,9 +260,7 @@ fn send_one(
     sequence: u64,
     buffer: &mut [u8],
 ) {
-    let Target {
-        place, address, mtu, ..
-    } = &shared.spec.targets[flow.target];
+    let Target { place, address, mtu, .. } = &shared.spec.targets[flow.target];
     let refuse = |words: String| {
         if kind != Kind::Hello {
             flow.refused.fetch_add(1, Ordering::Relaxed);
