@@ -17,10 +17,12 @@
 //! sender" and "I go, the digest shows me gone and no senders" one always comes too late to be acted on.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod carry;
 mod digest;
 mod machine;
 #[cfg(test)]
 mod tests;
 
+pub use carry::{Carry, Usable, carry};
 pub use digest::digest;
 pub use machine::{Counts, Facts, Readiness, State, Switch, Told, Transition};
