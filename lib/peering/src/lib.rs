@@ -1,1 +1,19 @@
-//! See the package description.
+//! TCP for BGP: listens, dials, reads, writes, closes; TCP MD5 (RFC 2385). Knows nothing of BGP.
+//!
+//! [`Peering`] takes a [`Command`] and answers with [`Event`]s. Reading is held back by the reader: see [`Event::Bytes`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod conn;
+mod event;
+mod key;
+mod listen;
+mod options;
+mod peering;
+mod words;
+
+pub use conn::{DIAL, FLUSH, UNSENT};
+pub use event::{Command, Event};
+pub use key::{KEY_MAX, Key, KeyError};
+pub use options::md5_supported;
+pub use peering::Peering;

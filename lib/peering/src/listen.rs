@@ -1,0 +1,167 @@
+//! The listening sockets: one per address family, bound and keyed together, tried until they stand.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::conn;
+use crate::event::Event;
+use crate::key::Key;
+use crate::options;
+use crate::peering::Shared;
+use crate::words::listen_words;
+
+/// A port that is taken is tried again after this.
+const RETRY: Duration = Duration::from_secs(2);
+/// Connections that the kernel holds for us to accept: hundreds of peers may dial in the same instant.
+const BACKLOG: i32 = 1024;
+/// Accepted connections at most; more wait in the backlog. Far above what a speaker keeps: it closes strangers at once.
+const ACCEPTED: usize = 4096;
+/// Numbers of accepted connections carry this bit.
+const TOP: u64 = 1 << 63;
+
+/// The sockets and their keys, under one lock: a key is on a socket before that socket listens.
+#[derive(Default)]
+pub(crate) struct Listening {
+    pub(crate) keys: BTreeMap<IpAddr, Key>,
+    /// Remotes whose key is on no socket, because the kernel refused: whoever says to be one of them is turned away.
+    unkeyed: BTreeSet<IpAddr>,
+    sockets: Vec<(Domain, Arc<TcpListener>)>,
+}
+
+impl Listening {
+    /// Makes `keys` the keys of the sockets. Returns the remotes whose key changed, and the first error in words.
+    pub(crate) fn rekey(&mut self, keys: BTreeMap<IpAddr, Key>) -> (Vec<IpAddr>, Result<(), String>) {
+        let old = std::mem::replace(&mut self.keys, keys);
+        let remotes: BTreeSet<IpAddr> = old.keys().chain(self.keys.keys()).copied().collect();
+        let changed: Vec<IpAddr> =
+            remotes.into_iter().filter(|remote| old.get(remote) != self.keys.get(remote)).collect();
+        let sockets = self.sockets.clone();
+        let result = sockets.iter().try_for_each(|(domain, socket)| self.put(*domain, socket.as_fd(), &changed));
+        (changed, result)
+    }
+
+    /// Puts the keys of those `remotes` that are of the socket's family on it.
+    fn put(&mut self, domain: Domain, socket: std::os::fd::BorrowedFd<'_>, remotes: &[IpAddr]) -> Result<(), String> {
+        let mut result = Ok(());
+        for remote in remotes.iter().filter(|remote| Domain::for_address(SocketAddr::new(**remote, 0)) == domain) {
+            self.unkeyed.remove(remote);
+            if let Err(error) = options::set_md5(socket, *remote, self.keys.get(remote)) {
+                self.unkeyed.insert(*remote);
+                let words = format!("{remote} is turned away: {}", options::md5_words(&error));
+                result = result.and(Err(words));
+            }
+        }
+        result
+    }
+
+    /// Binds both families or neither. `Ok` carries what is not as wished though both listen.
+    fn bind(&mut self, port: u16) -> Result<Result<(), String>, io::Error> {
+        let mut keyed = Ok(());
+        let mut sockets = Vec::new();
+        let remotes: Vec<IpAddr> = self.keys.keys().copied().collect();
+        for address in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+            let domain = Domain::for_address(SocketAddr::new(address, port));
+            let socket = match Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)) {
+                Ok(socket) => socket,
+                // A kernel without this family has no peers of it either.
+                Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => continue,
+                Err(error) => return Err(error),
+            };
+            if domain == Domain::IPV6 {
+                // Else IPv4 peers would come as mapped IPv6 ones, past their keys.
+                socket.set_only_v6(true)?;
+            }
+            // Connections of the daemon before us may still be in TIME_WAIT.
+            socket.set_reuse_address(true)?;
+            options::tune(&SockRef::from(&socket), &address);
+            socket.bind(&SocketAddr::new(address, port).into())?;
+            keyed = keyed.and(self.put(domain, socket.as_fd(), &remotes));
+            socket.listen(BACKLOG)?;
+            sockets.push((domain, Arc::new(TcpListener::from_std(socket.into())?)));
+        }
+        self.sockets = sockets;
+        Ok(keyed)
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.sockets.clear();
+    }
+}
+
+/// Listens and accepts until the task is aborted. `before` is the aborted task of an earlier one, whose sockets are
+/// waited for.
+pub(crate) async fn listen(shared: Arc<Shared>, port: u16, before: Option<JoinHandle<()>>) {
+    if let Some(before) = before {
+        let _ = before.await;
+    }
+    let mut said = None;
+    loop {
+        // The lock is not held over the looking for words: that reads much of /proc.
+        let bound = shared.listening().bind(port);
+        let failure = match bound {
+            Ok(keyed) => {
+                if let Err(words) = keyed {
+                    shared.say(Event::ListenFailed(words));
+                }
+                break;
+            }
+            Err(error) => tokio::task::spawn_blocking(move || listen_words(port, &error)).await.unwrap_or_default(),
+        };
+        if said.as_ref() != Some(&failure) {
+            said = Some(failure.clone());
+            shared.say(Event::ListenFailed(failure));
+        }
+        sleep(RETRY).await;
+    }
+    shared.say(Event::Listening);
+    let sockets = shared.listening().sockets.clone();
+    let room = Arc::new(Semaphore::new(ACCEPTED));
+    // In this task, so that the sockets are gone when it is.
+    let mut sockets = sockets.into_iter().map(|(_, socket)| socket);
+    tokio::join!(accept(&shared, sockets.next(), &room), accept(&shared, sockets.next(), &room));
+}
+
+async fn accept(shared: &Arc<Shared>, socket: Option<Arc<TcpListener>>, room: &Arc<Semaphore>) {
+    let Some(socket) = socket else { return };
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let (stream, remote) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            // The peer gave up while it waited.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the BGP port was not accepted");
+                // Out of descriptors or memory: the connection stays in the backlog, and the next try fails as fast.
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            take(shared, stream, remote).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn take(shared: Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
+    if shared.listening().unkeyed.contains(&remote.ip()) {
+        return;
+    }
+    let Ok(local) = stream.local_addr() else { return };
+    options::tune(&SockRef::from(&stream), &remote.ip());
+    let conn = TOP | shared.next_accepted();
+    let Some(orders) = shared.open(conn, remote.ip()) else { return };
+    shared.say(Event::Accepted { conn, local, remote });
+    conn::serve(shared, conn, stream, orders, VecDeque::new()).await;
+}

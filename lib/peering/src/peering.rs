@@ -1,0 +1,149 @@
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinHandle;
+
+use crate::conn::{self, Order};
+use crate::event::{Command, Event};
+use crate::key::Key;
+use crate::listen::{self, Listening};
+
+/// The TCP side. Made and used inside a tokio runtime; dropping it closes everything.
+pub struct Peering {
+    shared: Arc<Shared>,
+    listener: Option<(u16, JoinHandle<()>)>,
+    /// The aborted task of the listener before, which may still hold the port.
+    before: Option<JoinHandle<()>>,
+}
+
+impl Peering {
+    /// `events` is called from several tasks, one call at a time, in the order of what happened on each connection. It
+    /// must not block, nor call back into this `Peering`.
+    pub fn new(events: impl FnMut(Event) + Send + 'static) -> Peering {
+        let shared = Shared {
+            events: Mutex::new(Box::new(events)),
+            conns: Mutex::default(),
+            listening: Mutex::default(),
+            accepted: AtomicU64::new(0),
+        };
+        Peering { shared: Arc::new(shared), listener: None, before: None }
+    }
+
+    /// Does what it is told, without waiting.
+    pub fn handle(&mut self, command: Command) {
+        match command {
+            Command::Listen(port) => match &self.listener {
+                Some((on, task)) if *on == port && !task.is_finished() => {}
+                _ => {
+                    self.stop_listening();
+                    let task = tokio::spawn(listen::listen(self.shared.clone(), port, self.before.take()));
+                    self.listener = Some((port, task));
+                }
+            },
+            Command::StopListening => self.stop_listening(),
+            Command::Dial { conn, remote, local } => {
+                let Some(orders) = self.shared.open(conn, remote.ip()) else {
+                    tracing::error!(conn, "a dial with the number of a connection that is up");
+                    return;
+                };
+                let key = self.shared.listening().keys.get(&remote.ip()).cloned();
+                tokio::spawn(conn::dial(self.shared.clone(), conn, remote, local, key, orders));
+            }
+            Command::Send { conn, bytes } => self.shared.order(conn, Order::Send(bytes)),
+            Command::Close { conn, flush } => self.shared.order(conn, Order::Close { flush }),
+        }
+    }
+
+    /// Makes these the keys of TCP MD5, by remote address: at once for whatever is dialled or accepted from now on, and
+    /// dials under way with another key are given up. Connections that are up keep the key that they were made with.
+    ///
+    /// A key that the kernel does not take is told by [`Event::ListenFailed`]; nobody is accepted from, or dialled at,
+    /// its address without it.
+    pub fn keys(&mut self, keys: BTreeMap<IpAddr, Key>) {
+        let (changed, result) = self.shared.listening().rekey(keys);
+        if let Err(words) = result {
+            self.shared.say(Event::ListenFailed(words));
+        }
+        self.shared.rekeyed(&changed);
+    }
+
+    fn stop_listening(&mut self) {
+        self.shared.listening().close();
+        if let Some((_, task)) = self.listener.take() {
+            task.abort();
+            self.before = Some(task);
+        }
+    }
+}
+
+impl Drop for Peering {
+    fn drop(&mut self) {
+        self.stop_listening();
+        self.shared.conns().clear();
+    }
+}
+
+/// What the tasks share.
+pub(crate) struct Shared {
+    events: Mutex<Box<dyn FnMut(Event) + Send>>,
+    conns: Mutex<BTreeMap<u64, Conn>>,
+    listening: Mutex<Listening>,
+    accepted: AtomicU64,
+}
+
+struct Conn {
+    remote: IpAddr,
+    orders: UnboundedSender<Order>,
+}
+
+impl Shared {
+    pub(crate) fn say(&self, event: Event) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events(event);
+    }
+
+    pub(crate) fn listening(&self) -> MutexGuard<'_, Listening> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn conns(&self) -> MutexGuard<'_, BTreeMap<u64, Conn>> {
+        self.conns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a connection; `None` if its number is in use.
+    pub(crate) fn open(&self, conn: u64, remote: IpAddr) -> Option<UnboundedReceiver<Order>> {
+        match self.conns().entry(conn) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(vacant) => {
+                let (orders, receiver) = mpsc::unbounded_channel();
+                vacant.insert(Conn { remote, orders });
+                Some(receiver)
+            }
+        }
+    }
+
+    pub(crate) fn forget(&self, conn: u64) {
+        self.conns().remove(&conn);
+    }
+
+    pub(crate) fn next_accepted(&self) -> u64 {
+        self.accepted.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn order(&self, conn: u64, order: Order) {
+        if let Some(conn) = self.conns().get(&conn) {
+            // A task that has just ended takes no orders: its Closed event is under way.
+            let _ = conn.orders.send(order);
+        }
+    }
+
+    fn rekeyed(&self, remotes: &[IpAddr]) {
+        for conn in self.conns().values().filter(|conn| remotes.contains(&conn.remote)) {
+            let _ = conn.orders.send(Order::Rekeyed);
+        }
+    }
+}
