@@ -1,1 +1,32 @@
-//! See the package description.
+//! Floor 1: the door to the BGP codec.
+//!
+//! Bytes of one BGP-4 message (RFC 4271) come in, our own types go out, and back. The parsing itself is the work of
+//! the `rustbgpd-wire` crate, pinned to one version; nothing of it shows in this interface, so that an upgrade ends here.
+//!
+//! What the door adds to the codec:
+//! - the treatments of RFC 7606 are ordered and already applied: the strongest error of an UPDATE wins, and with
+//!   [`Treatment::Withdraw`] its announced prefixes have become withdrawn ones;
+//! - only negotiated families are parsed at all; attributes of others cannot hurt the session;
+//! - errors that the codec leaves to its caller: missing NEXT_HOP on internal sessions, LOCAL_PREF, ORIGINATOR_ID and
+//!   CLUSTER_LIST from external peers, martian prefixes, per-type message lengths;
+//! - many prefixes are packed into few UPDATEs, none longer than the session allows.
+//!
+//! Call order: [`frame_length`] on what has been received until it names a length, then [`decode`] (or
+//! [`Decoder::decode`], which remembers attributes) on exactly that many octets.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod attributes;
+mod decode;
+mod encode;
+mod error;
+mod frame;
+mod message;
+mod notification;
+
+pub use attributes::{AsPath, Attributes, Origin, RawAttribute, Segment};
+pub use decode::{Decoder, decode};
+pub use encode::{encode, encode_announce, encode_end_of_rib, encode_withdraw};
+pub use error::{AttributeError, DecodeError, EncodeError, Treatment};
+pub use frame::{HEADER, MAX_EXTENDED_MESSAGE, MAX_MESSAGE, frame_length};
+pub use message::{Announced, Capability, Message, Negotiated, Open, RouteRefresh, Update};
+pub use notification::{Notification, cease, code, fsm, open};
