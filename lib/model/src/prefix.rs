@@ -99,6 +99,7 @@ impl Prefix {
     }
 
     /// Prefix length: 0 to 32, or 0 to 128.
+    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> u8 {
         self.0.prefix_len()
     }
