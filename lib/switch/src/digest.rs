@@ -4,32 +4,51 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Digest, NodeName, NodePhase, NodeSet, Plane};
 
-/// The digest of `phases`, without the nodes in `gone`; `None` if it says just what `previous` said.
+/// The digest of `phases`, the nodes in `gone` being dead; `None` if it would say just what `previous` said.
+///
+/// A node that is gone sends nothing that anybody waits for, but by its last word its kernel still receives: losing a
+/// daemon takes no forwarding away (it stays in the `stands` sets and leaves the `senders`). `gone` is to hold every
+/// node that somebody may wait for, with a phase record or with nothing but a claim: one that died between the two has
+/// given no word, and receives on nothing.
 ///
 /// A new coordinator recomputes it from the phases alone; it goes on counting from `previous`, so that digests stay
-/// totally ordered over changes of coordinator.
+/// totally ordered over changes of coordinator. For that order to mean anything, what a later digest says of a node
+/// must be no older than what an earlier one said. So a coordinator has to list phases and digest afresh after it
+/// has got the lock and before its first digest; and as long as `phases` hold a record older than `previous` reflects,
+/// there is none (`None`).
 pub fn digest(
     phases: &BTreeMap<NodeName, NodePhase>,
     gone: &BTreeSet<NodeName>,
     previous: Option<&Digest>,
     coordinator: &NodeName,
 ) -> Option<Digest> {
-    let live: Vec<&NodePhase> = phases.values().filter(|phase| !gone.contains(&phase.node)).collect();
-    let everyone: BTreeSet<NodeName> = live.iter().map(|phase| phase.node.clone()).collect();
-    let among = |take: &dyn Fn(&NodePhase) -> bool| {
-        let members = live.iter().filter(|phase| take(phase)).map(|phase| phase.node.clone()).collect();
-        exact(NodeSet::among(members, &everyone), gone, phases)
+    let behind = |last: &Digest| {
+        last.reflects.iter().any(|(node, serial)| phases.get(node).is_some_and(|phase| phase.serial < *serial))
     };
+    if previous.is_some_and(behind) {
+        return None;
+    }
+    let live = |phase: &NodePhase| !gone.contains(&phase.node);
+    let everyone: BTreeSet<NodeName> = phases.keys().cloned().collect();
+    let among = |take: &dyn Fn(&NodePhase) -> bool| {
+        let members = phases.iter().filter(|(_, phase)| take(phase)).map(|(node, _)| node.clone()).collect();
+        NodeSet::among(members, &everyone)
+    };
+    let wordless: Vec<&NodeName> = gone.iter().filter(|node| !phases.contains_key(*node)).collect();
     let next = Digest {
         sequence: previous.map_or(1, |digest| digest.sequence + 1),
         coordinator: coordinator.clone(),
-        nodes: live.len(),
-        overlay_stands: among(&|phase| phase.stands.has(Plane::Overlay)),
-        native_stands: among(&|phase| phase.stands.has(Plane::Native)),
-        overlay_senders: among(&|phase| phase.sends.has(Plane::Overlay)),
-        native_senders: among(&|phase| phase.sends.has(Plane::Native)),
-        reflects: live.iter().filter(|phase| !phase.settled).map(|phase| (phase.node.clone(), phase.serial)).collect(),
-        gone: gone.iter().filter(|node| phases.contains_key(*node)).cloned().collect(),
+        nodes: phases.len(),
+        overlay_stands: without(among(&|phase| phase.stands.has(Plane::Overlay)), &wordless),
+        native_stands: without(among(&|phase| phase.stands.has(Plane::Native)), &wordless),
+        overlay_senders: among(&|phase| live(phase) && phase.sends.has(Plane::Overlay)),
+        native_senders: among(&|phase| live(phase) && phase.sends.has(Plane::Native)),
+        reflects: phases
+            .values()
+            .filter(|phase| live(phase) && !phase.settled)
+            .map(|phase| (phase.node.clone(), phase.serial))
+            .collect(),
+        gone: gone.clone(),
     };
     match previous {
         Some(last) if (Digest { sequence: last.sequence, ..next.clone() }) == *last => None,
@@ -37,13 +56,12 @@ pub fn digest(
     }
 }
 
-/// "All but these" must stay exact for nodes that the digest leaves out: a node that has no phase record, or is gone,
-/// would otherwise count itself in. With such nodes about, the members are spelled out.
-fn exact(set: NodeSet, gone: &BTreeSet<NodeName>, phases: &BTreeMap<NodeName, NodePhase>) -> NodeSet {
+/// "All but these" counts in every node that nobody has named.
+fn without(set: NodeSet, nodes: &[&NodeName]) -> NodeSet {
     match set {
-        NodeSet::AllBut(mut but) => {
-            but.extend(gone.iter().filter(|node| phases.contains_key(*node)).cloned());
-            NodeSet::AllBut(but)
+        NodeSet::AllBut(mut these) => {
+            these.extend(nodes.iter().map(|node| (*node).clone()));
+            NodeSet::AllBut(these)
         }
         only => only,
     }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use model::{Digest, Moment, NodeName, Plane, PlaneSet, Stance, StateName};
+use model::{Digest, Moment, NodeName, NodePhase, NodeSet, Plane, PlaneSet, Stance, StateName};
 use serde::{Deserialize, Serialize};
+
+use crate::carry::unlicensed;
 
 /// Where the switch of this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,12 +78,17 @@ pub enum Readiness {
     Waiting(String),
 }
 
-/// How the destinations are carried, by the kernel's own word.
+/// How the destinations of live nodes are carried, by the kernel's own word.
+///
+/// Destinations of nodes that the digest calls gone are left out: nothing waits for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Destinations that some live node claims.
     pub total: usize,
     /// Carried by each plane, indexed by `Plane as usize`.
+    ///
+    /// A destination on its way from one plane to the other, its write planned or under way, counts for both: only so
+    /// does a plane with none really carry nothing a moment later, when this node tells that it sends there no more.
     pub carried: [usize; 2],
     /// Carried by neither and never were: they hold nothing up, they are reported.
     pub unreachable: usize,
@@ -121,14 +128,14 @@ impl Facts<'_> {
             return Ok(());
         }
         Err(match senders {
-            model::NodeSet::Only(these) => {
+            NodeSet::Only(these) => {
                 let first = these.first().map_or_else(String::new, ToString::to_string);
                 match these.len() {
                     1 => format!("node {first} may still send over {plane}"),
                     more => format!("node {first} and {} more may still send over {plane}", more - 1),
                 }
             }
-            model::NodeSet::AllBut(not) => {
+            NodeSet::AllBut(not) => {
                 format!("{} nodes may still send over {plane}", digest.nodes.saturating_sub(not.len()))
             }
         })
@@ -144,6 +151,12 @@ pub struct Told {
     pub sends: PlaneSet,
 }
 
+impl Told {
+    const fn only(plane: Plane) -> Told {
+        Told { stands: PlaneSet::only(plane), sends: PlaneSet::only(plane) }
+    }
+}
+
 /// One move of the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -155,6 +168,17 @@ pub struct Transition {
     pub reason: String,
 }
 
+/// How far Lingering has come. Each step is told to the cluster before it is relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The old plane receives, and a destination that fails on the new one may still fall back to it.
+    Receiving,
+    /// The linger time is over: this node sends over the old plane no more, and still receives for whoever does.
+    Retracted,
+    /// Nobody may send over the old plane: this node tells that it stands there no longer, and still does.
+    Leaving,
+}
+
 /// The switch of one node.
 #[derive(Clone, Debug)]
 pub struct Switch {
@@ -163,8 +187,8 @@ pub struct Switch {
     waiting: Option<String>,
     /// Ground that was ready once since it last was asked for; a plane is announced as standing from then on.
     ready: PlaneSet,
-    /// In Lingering: time and senders allowed it, and it is announced that the old plane no longer stands.
-    leaving: bool,
+    /// Means something in Lingering only.
+    stage: Stage,
     fallback: bool,
     /// What was announced last, and its serial.
     announced: Told,
@@ -172,66 +196,94 @@ pub struct Switch {
     /// Has a digest shown that serial?
     reflected: bool,
     /// Planes that every announcement since the last reflected one allows sending on.
+    granted: PlaneSet,
+    /// Those of `granted` for which the newest digest still lists this node.
     licences: PlaneSet,
 }
 
 impl Switch {
-    /// The state of a daemon that has just started and remembers nothing: `found` is what of each plane stands in the kernel.
+    /// As [`Switch::recover_from`], when only the serial of the last record is known: whatever stands in the kernel is
+    /// taken to have been announced.
+    pub fn recover(found: PlaneSet, wish: Plane, fallback: bool, serial: u64, now: Moment) -> Switch {
+        let last = Told { stands: found, sends: PlaneSet::BOTH };
+        Switch::start(found, wish, fallback, (serial > 0).then_some(last), serial, now)
+    }
+
+    /// The state of a daemon that has just started and remembers nothing: `found` is what of each plane stands in the
+    /// kernel, `last` the node's last phase record in the store.
     ///
     /// With both planes found the wished one is flipped to; every destination stays where the kernel has it until
     /// something better is usable, so a daemon killed anywhere in a switch goes on from there.
     ///
-    /// `serial` is that of the node's last phase record in the store, 0 if there is none.
-    pub fn recover(found: PlaneSet, wish: Plane, fallback: bool, serial: u64, now: Moment) -> Switch {
-        let other = wish.other();
-        let state = match (found.has(wish), found.has(other)) {
+    /// What the record says this node receives on goes on being said, as far as the kernel bears it out: others send
+    /// here by that word, and a restart must not make them stop. A plane that was announced and may not be wanted any
+    /// more leaves by the same handshake as after a switch.
+    pub fn recover_from(found: PlaneSet, wish: Plane, fallback: bool, last: Option<&NodePhase>, now: Moment) -> Switch {
+        let told = last.map(|phase| Told { stands: phase.stands, sends: phase.sends });
+        Switch::start(found, wish, fallback, told, last.map_or(0, |phase| phase.serial), now)
+    }
+
+    fn start(found: PlaneSet, wish: Plane, fallback: bool, last: Option<Told>, serial: u64, now: Moment) -> Switch {
+        let told = last.map_or(PlaneSet::NONE, |told| told.stands);
+        // A plane that the kernel holds nothing of was lost with the kernel, and the word with it. Not so the native
+        // plane: a node receives natively with no route of its own, and shows no trace of it.
+        let ready: PlaneSet = told.iter().filter(|plane| found.has(*plane) || *plane == Plane::Native).collect();
+        let stood: PlaneSet = Plane::BOTH.into_iter().filter(|p| found.has(*p) || ready.has(*p)).collect();
+        let from = wish.other();
+        let state = match (stood.has(wish), stood.has(from)) {
             (_, false) => State::Steady(wish),
-            (false, true) => State::Raising { from: other, to: wish },
+            (false, true) => State::Raising { from, to: wish },
             (true, true) if fallback => State::Steady(wish),
-            (true, true) => State::Flipping { from: other, to: wish },
+            // Killed while the old plane was going: it goes on going.
+            (true, true) if last == Some(Told::only(wish)) => State::Lingering { from, to: wish, until: now },
+            (true, true) => State::Flipping { from, to: wish },
         };
-        let nothing = Told { stands: PlaneSet::NONE, sends: PlaneSet::NONE };
         Switch {
             state,
             since: now,
             waiting: None,
-            ready: PlaneSet::NONE,
-            leaving: false,
+            ready,
+            stage: Stage::Leaving,
             fallback,
-            announced: nothing,
+            // Equal to no announcement, so that the first one counts the serial up: a digest that reflects the serial
+            // of the life before says nothing about this one.
+            announced: Told { stands: PlaneSet::NONE, sends: PlaneSet::NONE },
             serial,
             reflected: false,
+            granted: PlaneSet::NONE,
             licences: PlaneSet::NONE,
         }
     }
 
     /// Looks at the facts and moves at most one state on. Call again until it returns `None`.
     pub fn step(&mut self, now: Moment, facts: &Facts<'_>) -> Option<Transition> {
-        if facts.digest.and_then(|digest| digest.reflects.get(facts.me)) == Some(&self.serial) {
-            self.reflected = true;
-            self.licences = self.announced.sends;
-        }
-        let dropped = match self.state {
-            // Fallback was turned off: the plane that stood for it leaves as after a switch, not at once.
-            State::Steady(plane) if self.fallback && !facts.fallback => Some(plane),
-            _ => None,
+        self.take_digest(facts);
+        let transition = match self.decide(now, facts) {
+            Ok((to, reason)) => Some(self.enter(now, to, reason)),
+            Err(waiting) => {
+                self.waiting = waiting;
+                None
+            }
         };
         self.fallback = facts.fallback;
-        let transition = match dropped {
-            Some(plane) => {
-                let to = State::Lingering { from: plane.other(), to: plane, until: now + facts.linger };
-                Some(self.enter(now, to, "fallback was turned off".to_owned()))
-            }
-            None => match self.decide(now, facts) {
-                Ok((to, reason)) => Some(self.enter(now, to, reason)),
-                Err(waiting) => {
-                    self.waiting = waiting;
-                    None
-                }
-            },
-        };
         self.announce(facts);
         transition
+    }
+
+    fn take_digest(&mut self, facts: &Facts<'_>) {
+        if facts.digest.and_then(|digest| digest.reflects.get(facts.me)) == Some(&self.serial) {
+            self.reflected = true;
+            self.granted = self.announced.sends;
+        }
+        self.renew_licences(facts);
+    }
+
+    /// A licence ends with the list that gave it: a node that was taken for gone is no sender until it is listed again.
+    fn renew_licences(&mut self, facts: &Facts<'_>) {
+        let listed = |plane: Plane| {
+            facts.digest.is_some_and(|digest| !digest.gone.contains(facts.me) && digest.senders(plane).has(facts.me))
+        };
+        self.licences = self.granted.iter().filter(|plane| listed(*plane)).collect();
     }
 
     /// The one way into a state.
@@ -239,7 +291,7 @@ impl Switch {
         let from = std::mem::replace(&mut self.state, to);
         self.since = now;
         self.waiting = None;
-        self.leaving = false;
+        self.stage = Stage::Receiving;
         Transition { from, to, reason }
     }
 
@@ -256,9 +308,12 @@ impl Switch {
         let told = self.told();
         if told != self.announced {
             self.announced = told;
-            self.serial += 1;
+            // A record that was lost from the store must not make an old digest speak of a new announcement.
+            let shown = facts.digest.and_then(|digest| digest.reflects.get(facts.me)).copied();
+            self.serial = self.serial.max(shown.unwrap_or(0)) + 1;
             self.reflected = false;
-            self.licences = self.licences.iter().filter(|plane| told.sends.has(*plane)).collect();
+            self.granted = self.granted.iter().filter(|plane| told.sends.has(*plane)).collect();
+            self.renew_licences(facts);
         }
     }
 
@@ -272,9 +327,9 @@ impl Switch {
         self.serial
     }
 
-    /// Steady, with the last announcement shown by a digest.
+    /// Steady, its plane announced as standing, and the last announcement shown by a digest.
     pub fn settled(&self) -> bool {
-        self.reflected && matches!(self.state, State::Steady(_))
+        self.reflected && matches!(self.state, State::Steady(plane) if self.announced.stands.has(plane))
     }
 
     /// Planes that destinations may be moved to now.
@@ -300,7 +355,7 @@ impl Switch {
     /// When to step again at the latest, whatever happens.
     pub fn poll_timeout(&self) -> Option<Moment> {
         match self.state {
-            State::Lingering { until, .. } if !self.leaving => Some(until),
+            State::Lingering { until, .. } if self.stage == Stage::Receiving => Some(until),
             _ => None,
         }
     }
@@ -318,41 +373,40 @@ impl Switch {
 
     /// What is to be told to the cluster.
     fn told(&self) -> Told {
-        let both = PlaneSet::BOTH;
-        let (stands, sends) = match self.state {
-            State::Steady(_) if self.fallback => (both, both),
-            State::Steady(plane) => (PlaneSet::only(plane), PlaneSet::only(plane)),
-            State::Raising { .. } | State::Flipping { .. } => (both, both),
-            State::Lingering { to, .. } if self.leaving => (PlaneSet::only(to), PlaneSet::only(to)),
-            State::Lingering { to, .. } => (both, PlaneSet::only(to)),
-            State::Lowering { to, .. } => (PlaneSet::only(to), PlaneSet::only(to)),
+        let both = Told { stands: PlaneSet::BOTH, sends: PlaneSet::BOTH };
+        let told = match self.state {
+            State::Steady(_) if self.fallback => both,
+            State::Steady(plane) => Told::only(plane),
+            State::Raising { .. } | State::Flipping { .. } => both,
+            State::Lingering { to, .. } => match self.stage {
+                Stage::Receiving => both,
+                Stage::Retracted => Told { stands: PlaneSet::BOTH, sends: PlaneSet::only(to) },
+                Stage::Leaving => Told::only(to),
+            },
+            State::Lowering { to, .. } => Told::only(to),
         };
-        let stands = stands.iter().filter(|plane| self.ready.has(*plane)).collect();
-        Told { stands, sends }
+        Told { stands: told.stands.iter().filter(|plane| self.ready.has(*plane)).collect(), ..told }
     }
 
     /// The gate out of the present state: the next one and why, or what is waited for.
     fn decide(&mut self, now: Moment, facts: &Facts<'_>) -> Result<(State, String), Option<String>> {
         match self.state {
+            State::Steady(plane) if self.fallback && !facts.fallback => {
+                Ok((self.leave(plane.other(), plane, facts), "fallback was turned off".to_owned()))
+            }
             State::Steady(plane) if facts.wish != plane => {
                 let to = State::Raising { from: plane, to: facts.wish };
                 Ok((to, format!("{} is wished", facts.wish)))
             }
-            State::Steady(_) => Err(self.ground_wanted(facts)),
+            State::Steady(plane) => Err(self.steady_wants(plane, facts)),
             State::Raising { from, to } if facts.wish == from => {
-                Ok((State::Lowering { from: to, to: from }, format!("the wish is {from} again")))
+                let next = if facts.fallback { State::Steady(from) } else { self.leave(to, from, facts) };
+                Ok((next, format!("the wish is {from} again")))
             }
             State::Raising { from, to } => {
-                if let Readiness::Waiting(what) = &facts.ground[to as usize] {
-                    return Err(Some(what.clone()));
-                }
-                if !facts.inputs_complete {
-                    return Err(Some("store, kernel and sessions are not read in completely yet".to_owned()));
-                }
+                read_in(to, facts)?;
                 if !self.licences.has(to) {
-                    return Err(Some(format!(
-                        "no digest from the coordinator lists this node as a sender over {to} yet"
-                    )));
+                    return Err(Some(unlicensed(to)));
                 }
                 Ok((State::Flipping { from, to }, format!("{to} is ready")))
             }
@@ -360,27 +414,17 @@ impl Switch {
                 Ok((State::Flipping { from: to, to: from }, format!("the wish is {from} again")))
             }
             State::Flipping { from, to } => {
+                read_in(to, facts)?;
                 let on_target = facts.counts.carried[to as usize];
-                let left = facts.counts.total.saturating_sub(on_target + facts.counts.unreachable);
-                if !facts.inputs_complete {
-                    return Err(Some("store, kernel and sessions are not read in completely yet".to_owned()));
-                }
-                if let Readiness::Waiting(what) = &facts.ground[to as usize] {
-                    return Err(Some(what.clone()));
-                }
+                let total = facts.counts.total;
                 if facts.fallback {
                     // Both planes are wanted for good: what cannot move stays on the fallback, by the same rule.
-                    return Ok((
-                        State::Steady(to),
-                        format!("{on_target} of {} destinations carried by {to}", facts.counts.total),
-                    ));
+                    return Ok((State::Steady(to), format!("{on_target} of {total} destinations carried by {to}")));
                 }
-                if left > 0 || facts.counts.carried[from as usize] > 0 {
-                    let why = facts.counts.stuck.clone().unwrap_or_else(|| format!("{left} destinations"));
-                    return Err(Some(format!(
-                        "{on_target} of {} destinations carried by {to}; {why}",
-                        facts.counts.total
-                    )));
+                let left = left(from, to, &facts.counts);
+                if left > 0 {
+                    let why = facts.counts.stuck.clone().unwrap_or_else(|| format!("{left} to go"));
+                    return Err(Some(format!("{on_target} of {total} destinations carried by {to}; {why}")));
                 }
                 let until = now + facts.linger;
                 Ok((State::Lingering { from, to, until }, format!("all {on_target} destinations are carried by {to}")))
@@ -391,26 +435,12 @@ impl Switch {
             State::Lingering { to, .. } if facts.fallback => {
                 Ok((State::Steady(to), "fallback is on: both planes stay".to_owned()))
             }
-            State::Lingering { from, to, until } => {
-                if facts.counts.carried[from as usize] > 0 && !self.leaving {
-                    return Ok((State::Flipping { from, to }, format!("a destination fell back to {from}")));
-                }
-                if now < until {
-                    return Err(Some(format!("lingering: {from} receives for a while yet")));
-                }
-                facts.no_senders(from).map_err(Some)?;
-                if !self.leaving {
-                    // Announced first; taken down only when a digest shows it, with still nobody sending.
-                    self.leaving = true;
-                    return Err(Some(format!("the cluster is told that this node leaves {from}")));
-                }
-                if !self.reflected {
-                    return Err(Some(format!("no digest from the coordinator shows yet that this node leaves {from}")));
-                }
-                Ok((State::Lowering { from, to }, format!("nobody sends over {from} any more")))
-            }
+            State::Lingering { from, to, until } => self.linger(from, to, now < until, facts),
             State::Lowering { from, to } if facts.wish == from => {
                 Ok((State::Raising { from: to, to: from }, format!("the wish is {from} again")))
+            }
+            State::Lowering { to, .. } if facts.fallback => {
+                Ok((State::Steady(to), "fallback is on: both planes are wanted".to_owned()))
             }
             State::Lowering { from, to } => match facts.leftovers[from as usize] {
                 0 => Ok((State::Steady(to), format!("nothing of {from} is left"))),
@@ -419,12 +449,81 @@ impl Switch {
         }
     }
 
-    fn ground_wanted(&self, facts: &Facts<'_>) -> Option<String> {
-        self.stance().stand.iter().find_map(|plane| match &facts.ground[plane as usize] {
+    /// The way to stand down `from`, which may never have been told to anybody: then nobody sends there and it goes
+    /// at once; else as after a switch.
+    fn leave(&self, from: Plane, to: Plane, facts: &Facts<'_>) -> State {
+        let told = self.ready.has(from) || self.announced.stands.has(from);
+        if told || facts.counts.carried[from as usize] > 0 {
+            State::Flipping { from, to }
+        } else {
+            State::Lowering { from, to }
+        }
+    }
+
+    /// Lingering, stage by stage. None may be left out: a node that takes back its sending and its standing at once
+    /// would be left by a sender that has no other way to it yet, and one that lowers without having told would take
+    /// its end away under a sender whose licence it has not seen.
+    fn linger(
+        &mut self,
+        from: Plane,
+        to: Plane,
+        early: bool,
+        facts: &Facts<'_>,
+    ) -> Result<(State, String), Option<String>> {
+        if facts.counts.carried[from as usize] > 0 {
+            return Ok((State::Flipping { from, to }, format!("a destination fell back to {from}")));
+        }
+        read_in_all(facts)?;
+        if left(from, to, &facts.counts) > 0 {
+            let why = facts.counts.stuck.as_deref().unwrap_or("one was lost");
+            return Ok((State::Flipping { from, to }, format!("not all destinations are carried by {to} now: {why}")));
+        }
+        if self.stage == Stage::Receiving {
+            if early {
+                return Err(Some(format!("lingering: {from} receives for a while yet")));
+            }
+            self.stage = Stage::Retracted;
+        }
+        facts.no_senders(from).map_err(Some)?;
+        if self.stage == Stage::Retracted {
+            self.stage = Stage::Leaving;
+            return Err(Some(format!("the cluster is told that this node leaves {from}")));
+        }
+        let shown = facts.digest.is_some_and(|digest| !digest.stands(from).has(facts.me));
+        if !self.reflected || !shown {
+            return Err(Some(format!("no digest from the coordinator shows yet that this node leaves {from}")));
+        }
+        Ok((State::Lowering { from, to }, format!("nobody sends over {from} any more")))
+    }
+
+    fn steady_wants(&self, plane: Plane, facts: &Facts<'_>) -> Option<String> {
+        let ground = self.stance().stand.iter().find_map(|stands| match &facts.ground[stands as usize] {
             Readiness::Ready => None,
             Readiness::Waiting(what) => Some(what.clone()),
-        })
+        });
+        ground.or_else(|| (!self.licences.has(plane)).then(|| unlicensed(plane)))
     }
+}
+
+/// Ground of `to` ready, and everything read in.
+fn read_in(to: Plane, facts: &Facts<'_>) -> Result<(), Option<String>> {
+    if let Readiness::Waiting(what) = &facts.ground[to as usize] {
+        return Err(Some(what.clone()));
+    }
+    read_in_all(facts)
+}
+
+fn read_in_all(facts: &Facts<'_>) -> Result<(), Option<String>> {
+    if facts.inputs_complete {
+        return Ok(());
+    }
+    Err(Some("store, kernel and sessions are not read in completely yet".to_owned()))
+}
+
+/// Destinations that keep `from`: on it still, or carried once and now by nothing.
+fn left(from: Plane, to: Plane, counts: &Counts) -> usize {
+    let elsewhere = counts.total.saturating_sub(counts.carried[to as usize] + counts.unreachable);
+    elsewhere.max(counts.carried[from as usize])
 }
 
 const fn both(carry: Plane) -> Stance {
