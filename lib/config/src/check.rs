@@ -1,0 +1,145 @@
+//! What no single key can tell: keys that must fit each other.
+
+use model::config::{BgpPeerConfig, Config};
+use model::{ClusterPool, Family, Plane};
+
+use crate::keys::{ROOT, Shape};
+use crate::layer::{Item, Walk, expected};
+
+/// Longest path of a unix socket: `sun_path` of unix(7) without its final zero.
+const SOCKET_PATH: usize = 107;
+
+/// Checks `config`, made of `root`, which knows the places. `main` stands for the place of what is missing.
+pub(crate) fn check(walk: &mut Walk, root: &Item, config: &Config, main: &str) -> Vec<String> {
+    required(walk, root, main);
+    pools(walk, root, config);
+    node(walk, root, config);
+    bgp(walk, root, config);
+    socket(walk, root, config);
+    mtus(walk, root, config);
+    warnings(config)
+}
+
+fn socket(walk: &mut Walk, root: &Item, config: &Config) {
+    let octets = config.api.socket.as_os_str().len();
+    if let Some(item) = root.key("api").and_then(|it| it.key("socket"))
+        && octets > SOCKET_PATH
+    {
+        walk.refuse("api.socket", &item.place, &format!("a path of {octets} octets; expected at most {SOCKET_PATH}"));
+    }
+}
+
+fn required(walk: &mut Walk, root: &Item, main: &str) {
+    let place = crate::layer::Place { source: main.to_owned(), mark: None };
+    for field in ROOT.fields().iter().filter(|field| field.required) {
+        let failed = walk.failed.iter().any(|key| key.split(['.', '[']).next() == Some(field.key));
+        if failed {
+            continue;
+        }
+        let wanted = match field.shape {
+            Shape::List(_) => "at least one, for example `pools: [{cidr: 10.244.0.0/16, nodePrefix: 24}]`".to_owned(),
+            ref shape => expected(shape),
+        };
+        match root.key(field.key) {
+            None => walk.refuse(field.key, &place, &format!("is missing; expected {wanted}")),
+            Some(item) if matches!(&item.what, crate::layer::What::List(list) if list.is_empty()) => {
+                walk.refuse(field.key, &item.place, &format!("is empty; expected {wanted}"));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn pools(walk: &mut Walk, root: &Item, config: &Config) {
+    let Some(list) = root.key("pools") else { return };
+    for (nth, pool) in config.pools.iter().enumerate() {
+        let Some((at, item)) = list.nth(nth) else { continue };
+        let place = |key: &str| item.key(key).unwrap_or(item).place.clone();
+        if let Err(error) = ClusterPool::new(pool.cidr, pool.node_len) {
+            let place = place("nodePrefix");
+            walk.failed.insert(format!("pools[{at}].nodePrefix"));
+            walk.errors.push(place.error(format!("pools[{at}]: {error}")));
+        }
+        for (before, other) in
+            config.pools.iter().enumerate().take(nth).filter(|(_, other)| other.cidr.overlaps(&pool.cidr))
+        {
+            let Some((before, it)) = list.nth(before) else { continue };
+            let there = it.key("cidr").unwrap_or(it).place.origin();
+            let said = format!(
+                "{} overlaps {} of pools[{before}] ({there}); expected pools that share no address",
+                pool.cidr, other.cidr
+            );
+            walk.refuse(&format!("pools[{at}].cidr"), &place("cidr"), &said);
+        }
+    }
+}
+
+fn node(walk: &mut Walk, root: &Item, config: &Config) {
+    let Some(item) = root.key("node").and_then(|it| it.key("address")) else { return };
+    for address in &config.node.addresses {
+        if let Some(pool) = config.pools.iter().find(|pool| pool.cidr.holds(address)) {
+            let said =
+                format!("{address} lies in the pool {}; expected an address of the network below the pods", pool.cidr);
+            walk.refuse("node.address", &item.place, &said);
+        }
+    }
+}
+
+fn bgp(walk: &mut Walk, root: &Item, config: &Config) {
+    let Some(list) = root.key("bgp").and_then(|it| it.key("peers")) else { return };
+    for (nth, peer) in config.bgp.peers.iter().enumerate() {
+        let Some((at, item)) = list.nth(nth) else { continue };
+        let key = format!("bgp.peers[{at}]");
+        let place = |key: &str| item.key(key).unwrap_or(item).place.clone();
+        let BgpPeerConfig { address, local_address, .. } = peer;
+        if let Some(before) = config.bgp.peers.iter().take(nth).position(|other| other.address == *address) {
+            let Some((before, it)) = list.nth(before) else { continue };
+            let there = it.place.origin();
+            let said = format!("{address} is bgp.peers[{before}] too ({there}); expected each address once");
+            walk.refuse(&format!("{key}.address"), &place("address"), &said);
+        }
+        if config.node.addresses.contains(address) {
+            let said = format!("{address} is this node's own node.address; expected the address of another speaker");
+            walk.refuse(&format!("{key}.address"), &place("address"), &said);
+        }
+        if let Some(local) = local_address {
+            if Family::of(local) != Family::of(address) {
+                let said = format!("{local} cannot reach {address}; expected an {} address", Family::of(address));
+                walk.refuse(&format!("{key}.localAddress"), &place("localAddress"), &said);
+            } else if local == address {
+                let said = format!("{local} is the peer's own address; expected one of this node");
+                walk.refuse(&format!("{key}.localAddress"), &place("localAddress"), &said);
+            }
+        }
+    }
+}
+
+/// IPv6 needs links of 1280 octets (RFC 8200, section 5).
+fn mtus(walk: &mut Walk, root: &Item, config: &Config) {
+    if config.pools.iter().all(|pool| pool.family() == Family::V4) {
+        return;
+    }
+    for (section, mtu) in [("vxlan", config.vxlan.mtu), ("cni", config.cni.mtu)] {
+        let item = root.key(section).and_then(|it| it.key("mtu"));
+        if let (Some(item), Some(mtu @ ..1280)) = (item, mtu) {
+            let said = format!("{mtu}; expected 1280 or more, as a pool is IPv6");
+            walk.refuse(&format!("{section}.mtu"), &item.place, &said);
+        }
+    }
+}
+
+fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.mode == Plane::Native && !config.bgp.mesh && config.bgp.peers.is_empty() {
+        warnings
+            .push("mode is bgp, but bgp.mesh is false and bgp.peers is empty: no route will ever be learnt".to_owned());
+    }
+    if let (Some(link), Some(pods)) = (config.vxlan.mtu, config.cni.mtu)
+        && pods > link
+    {
+        warnings.push(format!(
+            "cni.mtu {pods} is larger than vxlan.mtu {link}: the overlay will fragment or drop full-size packets"
+        ));
+    }
+    warnings
+}

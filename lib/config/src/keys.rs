@@ -1,0 +1,203 @@
+//! The table of keys: one place for what is allowed, what each key means, and the JSON schema.
+
+use crate::leaf::Leaf;
+
+/// What may stand at a key.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    /// Keys below it. A bare scalar, if allowed, stands for the one named in `short`.
+    Section { fields: &'static [Field], short: Option<&'static str> },
+    /// A list of such.
+    List(&'static Shape),
+    /// A scalar (or, for [`Leaf::Addresses`], a short list of them).
+    Leaf(Leaf),
+}
+
+/// A key.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) key: &'static str,
+    /// Without it the section says nothing.
+    pub(crate) required: bool,
+    pub(crate) shape: Shape,
+    pub(crate) doc: &'static str,
+}
+
+impl Shape {
+    /// Fields of a section; none of anything else.
+    pub(crate) fn fields(&self) -> &'static [Field] {
+        match self {
+            Shape::Section { fields, .. } => fields,
+            _ => &[],
+        }
+    }
+}
+
+const fn leaf(key: &'static str, leaf: Leaf, doc: &'static str) -> Field {
+    Field { key, required: false, shape: Shape::Leaf(leaf), doc }
+}
+
+const fn needed(key: &'static str, leaf: Leaf, doc: &'static str) -> Field {
+    Field { key, required: true, shape: Shape::Leaf(leaf), doc }
+}
+
+const fn section(key: &'static str, fields: &'static [Field], doc: &'static str) -> Field {
+    Field { key, required: false, shape: Shape::Section { fields, short: None }, doc }
+}
+
+const PORT: Leaf = Leaf::Int { min: 1, max: 65535, unit: "" };
+const MTU: Leaf = Leaf::Int { min: 576, max: 65535, unit: "octets" };
+const PREFIXES: Leaf = Leaf::Int { min: 1, max: 10_000_000, unit: "" };
+
+/// The whole file.
+pub(crate) static ROOT: Shape = Shape::Section { fields: &TOP, short: None };
+
+static TOP: [Field; 12] = [
+    needed("mode", Leaf::Word(&["vxlan", "bgp"]), "Preferred plane: vxlan (overlay) or bgp (native routes)."),
+    leaf(
+        "fallback",
+        Leaf::Bool,
+        "Keep the other plane standing, and carry a destination by it while the preferred one is not usable to it.",
+    ),
+    section("node", &NODE, "This node."),
+    section("store", &STORE, "Where claims, phases and the digest are kept."),
+    Field {
+        key: "pools",
+        required: true,
+        shape: Shape::List(&Shape::Section { fields: &POOL, short: None }),
+        doc: "Cluster pools that pod CIDRs are cut from; at least one, none overlaps another.",
+    },
+    section("vxlan", &VXLAN, "The overlay."),
+    section("bgp", &BGP, "The BGP speaker."),
+    Field {
+        key: "masquerade",
+        required: false,
+        shape: Shape::Section { fields: &MASQUERADE, short: Some("enabled") },
+        doc: "Masquerade of pod traffic that leaves the cluster; true or false alone sets `enabled`.",
+    },
+    section("cni", &CNI, "Pods."),
+    section("switch", &SWITCH, "The switch from one plane to the other."),
+    section("metrics", &METRICS, "Prometheus metrics, /livez and /readyz over HTTP."),
+    section("api", &API, "The command line's socket."),
+];
+
+static NODE: [Field; 2] = [
+    leaf("name", Leaf::NodeName, "Name of the node; the host's name if absent."),
+    leaf(
+        "address",
+        Leaf::Addresses,
+        "Underlay address, or a list with one a family, primary first; found by the default route if absent.",
+    ),
+];
+
+static STORE: [Field; 3] = [
+    leaf("kind", Leaf::Word(&["files"]), "Kind of the store: files."),
+    leaf("path", Leaf::Path, "Directory that all nodes share; made if absent."),
+    leaf(
+        "quarantineSeconds",
+        Leaf::Int { min: 0, max: 604_800, unit: "seconds" },
+        "How long a freed pod CIDR stays unused.",
+    ),
+];
+
+static POOL: [Field; 2] = [
+    needed("cidr", Leaf::Prefix, "All pods of the pool live in here."),
+    needed("nodePrefix", Leaf::Int { min: 0, max: 128, unit: "" }, "Prefix length of a node's slice."),
+];
+
+static VXLAN: [Field; 3] = [
+    leaf("vni", Leaf::Int { min: 1, max: model::Vni::MAX as u64, unit: "" }, "VXLAN network identifier."),
+    leaf("port", PORT, "UDP port."),
+    leaf("mtu", MTU, "MTU of the link; derived from the underlay if absent."),
+];
+
+static BGP: [Field; 9] = [
+    leaf("localAsn", Leaf::Asn, "Own AS number."),
+    leaf("routerId", Leaf::RouterId, "BGP Identifier; the primary IPv4 underlay address if absent."),
+    leaf("port", PORT, "TCP port that we listen on, and dial in the mesh."),
+    leaf("mesh", Leaf::Bool, "Automatic full mesh with every node that has a claim."),
+    leaf("holdTime", Leaf::HoldTime, "Hold time that we propose, in seconds."),
+    leaf(
+        "staleTime",
+        Leaf::Int { min: 0, max: 86_400, unit: "seconds" },
+        "How long the paths of a peer outlive its TCP session when that broke without a NOTIFICATION; its hold time if absent.",
+    ),
+    leaf("maxPrefixes", PREFIXES, "Most prefixes that one peer may announce before its session is closed."),
+    leaf("maxPaths", Leaf::Int { min: 1, max: 64, unit: "" }, "Most equal paths that become one kernel route."),
+    Field {
+        key: "peers",
+        required: false,
+        shape: Shape::List(&Shape::Section { fields: &PEER, short: None }),
+        doc: "Configured peers; addresses are unique.",
+    },
+];
+
+static PEER: [Field; 9] = [
+    needed("address", Leaf::Address, "Address of the peer."),
+    leaf("port", PORT, "TCP port that we dial."),
+    needed("asn", Leaf::Asn, "AS number of the peer; the own one makes it iBGP."),
+    leaf("localAddress", Leaf::Address, "Source address of the session; chosen by the kernel if absent."),
+    leaf("passwordFile", Leaf::KeyFile, "File that holds the TCP MD5 key, 1 to 80 octets."),
+    leaf("holdTime", Leaf::HoldTime, "Hold time for this peer, in seconds."),
+    leaf("maxPrefixes", PREFIXES, "Most prefixes that this peer may announce."),
+    leaf("passive", Leaf::Bool, "Never dial, only listen."),
+    leaf("description", Leaf::Text, "Words for people."),
+];
+
+static MASQUERADE: [Field; 2] = [
+    leaf("enabled", Leaf::Bool, "Masquerade pod traffic that leaves the cluster."),
+    Field {
+        key: "exclude",
+        required: false,
+        shape: Shape::List(&Shape::Leaf(Leaf::Prefix)),
+        doc: "Destinations that see pods' own addresses, besides the pools.",
+    },
+];
+
+static CNI: [Field; 3] = [
+    leaf("confDir", Leaf::Path, "Directory of the conflist; nothing is written if absent."),
+    leaf("plugin", Leaf::Word(&["bridge", "ptp"]), "Reference plugin that makes the pod's interface."),
+    leaf("mtu", MTU, "MTU of pods; the smaller of the planes' if absent."),
+];
+
+static SWITCH: [Field; 1] = [leaf(
+    "lingerSeconds",
+    Leaf::Int { min: 0, max: 3600, unit: "seconds" },
+    "How long the old plane keeps receiving after the last destination has flipped.",
+)];
+
+static METRICS: [Field; 1] = [leaf("listen", Leaf::Socket, "Where to listen; no HTTP if absent.")];
+
+static API: [Field; 1] = [leaf("socket", Leaf::Path, "Path of the unix socket.")];
+
+/// Keys that people bring from elsewhere, and ours. The section is the last key above; empty at the top.
+pub(crate) const FOREIGN: &[(&str, &str, &str)] = &[
+    ("bgp", "asn", "localAsn"),
+    ("bgp", "as", "localAsn"),
+    ("bgp", "asNumber", "localAsn"),
+    ("bgp", "neighbors", "peers"),
+    ("bgp", "fullMesh", "mesh"),
+    ("bgp", "nodeToNodeMeshEnabled", "mesh"),
+    ("peers", "as", "asn"),
+    ("peers", "peerASN", "asn"),
+    ("peers", "asNumber", "asn"),
+    ("peers", "remoteAs", "asn"),
+    ("peers", "peerIP", "address"),
+    ("peers", "neighbor", "address"),
+    ("peers", "sourceAddress", "localAddress"),
+    ("pools", "blockSize", "nodePrefix"),
+    ("pools", "nodeLen", "nodePrefix"),
+    ("pools", "subnetLen", "nodePrefix"),
+    ("pools", "maskSize", "nodePrefix"),
+    ("pools", "network", "cidr"),
+    ("node", "addresses", "address"),
+    ("node", "ip", "address"),
+    ("", "backend", "mode"),
+    ("", "plane", "mode"),
+    ("", "ipMasq", "masquerade"),
+    ("", "network", "pools"),
+    ("", "peers", "bgp.peers"),
+];
+
+/// Keys under which people write a secret.
+pub(crate) const SECRET: &[&str] = &["password", "md5", "md5Password", "authPassword", "key", "secret", "tcpMd5"];
