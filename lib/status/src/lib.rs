@@ -18,7 +18,22 @@ use model::{Plane, Prefix};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+mod ask;
+pub mod client;
 pub mod doc;
+mod http;
+pub mod metrics;
+mod monitor;
+mod process;
+mod serve;
+mod unix;
+mod url;
+
+pub use client::{Client, ClientError, Monitor};
+pub use http::{HttpServer, serve_http};
+pub use monitor::MonitorLine;
+pub use serve::ServeError;
+pub use unix::{UnixServer, serve_unix};
 
 /// What can be asked. Asking changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
