@@ -11,4 +11,13 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod core;
+mod event;
 mod reconcile;
+mod run;
+pub mod settings;
+
+pub use core::Core;
+pub use event::{Effect, Event, Identity, KeyGenerations, Level, Notice, Topic};
+pub use reconcile::Reconcile;
+pub use run::run;

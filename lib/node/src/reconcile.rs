@@ -29,6 +29,8 @@ pub struct Failure {
     pub retry_at: Moment,
     /// When it was refused for the first time.
     pub since: Moment,
+    /// How often it was tried.
+    pub attempts: u32,
     wait: Duration,
 }
 
@@ -275,9 +277,10 @@ impl Reconcile {
             Write::Replace(..) => matches!(refusal.errno, 2 | 3),
             Write::Delete(_) => false,
         };
-        let (since, wait) =
-            self.failures.get(&key).map_or((now, FIRST_RETRY), |f| (f.since, (f.wait * 2).min(LAST_RETRY)));
-        self.failures.insert(key, Failure { refusal, retry_at: now + wait, since, wait });
+        let before = self.failures.get(&key);
+        let (since, wait) = before.map_or((now, FIRST_RETRY), |f| (f.since, (f.wait * 2).min(LAST_RETRY)));
+        let attempts = before.map_or(1, |f| f.attempts.saturating_add(1));
+        self.failures.insert(key, Failure { refusal, retry_at: now + wait, since, attempts, wait });
     }
 
     /// Whether nothing in the kernel leans on a stray object, so that taking it away takes only itself away.
@@ -345,7 +348,7 @@ impl Reconcile {
 }
 
 /// The nexthop object that a route with these hops names.
-pub fn object_of(hops: &Arc<[Hop]>) -> Key {
+pub(crate) fn object_of(hops: &Arc<[Hop]>) -> Key {
     match &hops[..] {
         [hop] => Key::Nexthop(hop.clone()),
         _ => Key::NexthopGroup(hops.clone()),

@@ -1,0 +1,482 @@
+//! Destinations: every pod CIDR of another node, and every prefix that a peer announces. Which plane carries each, and
+//! what that means for the kernel.
+//!
+//! Whatever may change the answer for a destination only marks it; [`Core::refresh_destinations`] looks at marked ones.
+//! The cost of a change is the number of destinations that it touches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use model::kernel::{Hop, Key, Value, Via};
+use model::{Moment, NodeName, Plane, PodCidr, Prefix};
+use plan::NativePath;
+use switch::{Carry, Counts, Usable};
+
+use super::{Core, SLICE};
+use crate::event::Effect;
+
+/// A next hop that did not answer is asked again after this.
+const RESOLVE_EVERY: Duration = Duration::from_millis(200);
+
+/// All of them, and what is to be looked at.
+#[derive(Default)]
+pub(super) struct Destinations {
+    all: BTreeMap<Prefix, Destination>,
+    dirty: BTreeSet<Prefix>,
+    /// Everything is to be looked at: taken in slices from here on.
+    sweep_from: Option<Option<Prefix>>,
+    dirty_nodes: BTreeSet<NodeName>,
+    every_node: bool,
+    /// VTEP objects wanted for each node.
+    vteps: BTreeMap<NodeName, Vec<(Key, Value)>>,
+    /// Which node a VTEP's inner gateway belongs to.
+    gateways: BTreeMap<std::net::IpAddr, NodeName>,
+    /// How many destinations want a nexthop object.
+    held: BTreeMap<Key, usize>,
+    /// Destinations that wait for a nexthop object to be in the kernel, or for its gateway to answer.
+    waiters: BTreeMap<Key, BTreeSet<Prefix>>,
+    resolved: BTreeMap<Hop, Resolved>,
+    counts: Counts,
+    /// Claimed destinations that are not carried by the preferred plane.
+    astray: BTreeSet<Prefix>,
+    /// Since when a destination's route waits to be in the kernel.
+    pub(super) pending_since: BTreeMap<Prefix, Moment>,
+}
+
+/// One destination.
+#[derive(Default)]
+pub(super) struct Destination {
+    /// The node that claims it.
+    pub(super) node: Option<NodeName>,
+    /// Where its paths lead, once resolved to links.
+    pub(super) native: Option<Via>,
+    /// What the counts know of it: carried by, and whether it counts.
+    counted: Option<(Option<Plane>, bool)>,
+    /// Why the preferred plane does not carry it.
+    pub(super) why_not: Option<String>,
+}
+
+/// Does a gateway answer?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resolved {
+    Asked(Moment),
+    Yes,
+    No(Moment),
+}
+
+impl Destinations {
+    pub(super) fn dirty(&mut self, prefix: Prefix) {
+        self.dirty.insert(prefix);
+    }
+
+    pub(super) fn all_dirty(&mut self) {
+        self.sweep_from = Some(None);
+    }
+
+    pub(super) fn all_dirty_if(&mut self, yes: bool) {
+        if yes {
+            self.all_dirty();
+        }
+    }
+
+    /// Links changed: paths may resolve otherwise.
+    pub(super) fn native_dirty(&mut self) {
+        self.all_dirty();
+    }
+
+    pub(super) fn node_dirty(&mut self, node: NodeName) {
+        self.dirty_nodes.insert(node);
+    }
+
+    pub(super) fn all_nodes_dirty(&mut self) {
+        self.every_node = true;
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.dirty.is_empty() || self.sweep_from.is_some() || self.every_node || !self.dirty_nodes.is_empty()
+    }
+
+    /// How destinations are carried.
+    pub(super) fn counts(&self) -> Counts {
+        let stuck = self.astray.iter().find_map(|prefix| {
+            let destination = self.all.get(prefix)?;
+            let node = destination.node.as_ref()?;
+            let why = destination.why_not.as_deref()?;
+            Some(format!("{prefix} on {node}: {why}"))
+        });
+        Counts { stuck, ..self.counts.clone() }
+    }
+
+    /// The node that a VTEP's inner gateway belongs to.
+    pub(super) fn node_of(&self, gateway: &std::net::IpAddr) -> Option<&NodeName> {
+        self.gateways.get(gateway)
+    }
+
+    pub(super) fn of(&self, prefix: &Prefix) -> Option<&Destination> {
+        self.all.get(prefix)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Moment> {
+        self.resolved
+            .iter()
+            .filter(|(hop, _)| self.waiters.contains_key(&Key::Nexthop((*hop).clone())))
+            .filter_map(|(_, resolved)| match resolved {
+                Resolved::Asked(at) => Some(*at + RESOLVE_EVERY * 5),
+                Resolved::No(at) => Some(*at + RESOLVE_EVERY),
+                Resolved::Yes => None,
+            })
+            .min()
+    }
+
+    pub(super) fn handle_resolved(&mut self, now: Moment, hops: Vec<(Hop, bool)>) {
+        for (hop, answers) in hops {
+            let state = if answers { Resolved::Yes } else { Resolved::No(now) };
+            self.resolved.insert(hop.clone(), state);
+            self.wake(&Key::Nexthop(hop));
+        }
+    }
+
+    fn wake(&mut self, key: &Key) {
+        if let Some(waiting) = self.waiters.remove(key) {
+            self.dirty.extend(waiting);
+        }
+    }
+
+    /// Keeps the counts in step with one destination. `counts` says whether a live node claims it.
+    fn account(&mut self, prefix: Prefix, carried: Option<Plane>, counts: bool, preferred: Plane) {
+        let Some(destination) = self.all.get_mut(&prefix) else { return };
+        let next = Some((carried, counts));
+        if destination.counted != next {
+            for (state, add) in [(destination.counted.take(), false), (next, true)] {
+                let Some((carried, true)) = state else { continue };
+                let step = |n: &mut usize| if add { *n += 1 } else { *n -= 1 };
+                step(&mut self.counts.total);
+                match carried {
+                    Some(plane) => step(&mut self.counts.carried[plane as usize]),
+                    None => step(&mut self.counts.unreachable),
+                }
+            }
+            destination.counted = next;
+        }
+        if counts && carried != Some(preferred) {
+            self.astray.insert(prefix);
+        } else {
+            self.astray.remove(&prefix);
+        }
+    }
+}
+
+impl Core {
+    /// Takes in what changed in the kernel: wakes what waited for it, keeps the counts.
+    pub(super) fn absorb(&mut self, now: Moment) {
+        let preferred = self.stance().carry;
+        for key in self.reconcile.take_changed() {
+            match &key {
+                Key::Route(prefix) => {
+                    if self.reconcile.settled(&key)
+                        && let Some(since) = self.destinations.pending_since.remove(prefix)
+                    {
+                        self.stats.converged(now.since(since));
+                    }
+                    let carried = self.reconcile.carried(prefix);
+                    let known = self.destinations.all.get(prefix).and_then(|d| d.counted);
+                    if let Some((_, counts)) = known {
+                        self.destinations.account(*prefix, carried, counts, preferred);
+                    } else if !self.claims.is_own(&PodCidr(*prefix)) {
+                        self.destinations.dirty(*prefix);
+                    }
+                }
+                Key::Fdb(_, mac) => self.wake_node(std::net::IpAddr::V6(mac.link_local())),
+                Key::Neighbour(_, gateway) => self.wake_node(*gateway),
+                Key::Nexthop(hop) => {
+                    self.destinations.wake(&key);
+                    if let Some(gateway) = hop.gateway {
+                        self.wake_node(gateway);
+                    }
+                }
+                Key::NexthopGroup(_) => self.destinations.wake(&key),
+                Key::Link(_) => self.destinations.all_dirty(),
+                Key::Sysctl(_) | Key::Address(..) | Key::Masquerade => {}
+            }
+        }
+    }
+
+    fn wake_node(&mut self, gateway: std::net::IpAddr) {
+        let Some(node) = self.destinations.gateways.get(&gateway) else { return };
+        if let Some(cidrs) = self.claims.nodes.get(node) {
+            self.destinations.dirty.extend(cidrs.iter().map(|cidr| cidr.0));
+        }
+    }
+
+    /// Looks at what is marked, a slice at most.
+    pub(super) fn refresh_destinations(&mut self, now: Moment) {
+        if self.switch.is_none() {
+            return;
+        }
+        self.refresh_vteps();
+        self.refresh_resolving(now);
+        let mut left = SLICE;
+        while left > 0 {
+            let Some(prefix) = self.next_dirty() else { break };
+            self.refresh_destination(now, prefix);
+            left -= 1;
+        }
+    }
+
+    fn next_dirty(&mut self) -> Option<Prefix> {
+        if let Some(prefix) = self.destinations.dirty.pop_first() {
+            return Some(prefix);
+        }
+        let from = self.destinations.sweep_from?;
+        use std::ops::Bound;
+        let after = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.destinations.all.range((after, Bound::Unbounded)).next().map(|(prefix, _)| *prefix);
+        self.destinations.sweep_from = next.map(Some);
+        next
+    }
+
+    /// FDB entry, neighbour and nexthop object of every node whose claims or whose overlay changed.
+    fn refresh_vteps(&mut self) {
+        let nodes: Vec<NodeName> = if std::mem::take(&mut self.destinations.every_node) {
+            let known = self.destinations.vteps.keys().chain(self.claims.nodes.keys());
+            known.chain(&self.destinations.dirty_nodes).cloned().collect::<BTreeSet<_>>().into_iter().collect()
+        } else {
+            self.destinations.dirty_nodes.iter().cloned().collect()
+        };
+        self.destinations.dirty_nodes.clear();
+        for node in nodes {
+            let cidr: Option<PodCidr> = self.claims.nodes.get(&node).and_then(|cidrs| cidrs.first()).copied();
+            let reach = cidr.and_then(|cidr| self.claims.all.get(&cidr)).map(|claim| &claim.reach);
+            let wanted = reach.map_or_else(Vec::new, |reach| plan::vtep(&self.ground.spec, reach));
+            if let Some(reach) = reach {
+                self.destinations.gateways.insert(reach.vtep.gateway, node.clone());
+            }
+            let before = self.destinations.vteps.remove(&node).unwrap_or_default();
+            if before != wanted {
+                for (key, _) in before.iter().filter(|(key, _)| !wanted.iter().any(|(k, _)| k == key)) {
+                    self.reconcile.want(key.clone(), None);
+                }
+                for (key, value) in &wanted {
+                    self.reconcile.want(key.clone(), Some(value.clone()));
+                }
+            }
+            if reach.is_none() {
+                self.destinations.gateways.retain(|_, of| *of != node);
+            }
+            if let Some(cidrs) = self.claims.nodes.get(&node) {
+                self.destinations.dirty.extend(cidrs.iter().map(|cidr| cidr.0));
+            }
+            if !wanted.is_empty() {
+                self.destinations.vteps.insert(node, wanted);
+            }
+        }
+    }
+
+    /// Asks again for gateways that somebody waits for.
+    fn refresh_resolving(&mut self, now: Moment) {
+        let due: Vec<Hop> = self
+            .destinations
+            .resolved
+            .iter()
+            .filter(|(hop, _)| self.destinations.waiters.contains_key(&Key::Nexthop((*hop).clone())))
+            .filter(|(_, state)| match state {
+                Resolved::Yes => false,
+                Resolved::No(at) => now.since(*at) >= RESOLVE_EVERY,
+                Resolved::Asked(at) => now.since(*at) >= RESOLVE_EVERY * 5,
+            })
+            .map(|(hop, _)| hop.clone())
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        for hop in &due {
+            self.destinations.resolved.insert(hop.clone(), Resolved::Asked(now));
+        }
+        self.out.push(Effect::Kernel(kernel::Command::Resolve(due)));
+    }
+
+    /// One destination, from all that is known of it, to what is wanted of the kernel.
+    fn refresh_destination(&mut self, now: Moment, prefix: Prefix) {
+        let cidr = PodCidr(prefix);
+        if self.claims.is_own(&cidr) {
+            self.forget(prefix);
+            return;
+        }
+        let stance = self.stance();
+        let claim = self.claims.all.get(&cidr).cloned();
+        let paths = self.native_paths(&prefix);
+        let carried = self.reconcile.carried(&prefix);
+        let native = if !stance.stand.has(Plane::Native) {
+            Err("the native plane does not stand here".to_owned())
+        } else {
+            plan::native_via(&self.links, &paths)
+        };
+        if claim.is_none() && paths.is_empty() && (self.complete || carried.is_none()) {
+            self.reconcile.want(Key::Route(prefix), None);
+            self.forget(prefix);
+            return;
+        }
+        self.destinations.all.entry(prefix).or_default().node = claim.as_ref().map(|claim| claim.node.clone());
+        self.hold(prefix, native.as_ref().ok().cloned());
+
+        let node = claim.as_ref().map(|claim| &claim.node);
+        let usable = Usable {
+            overlay: self.overlay_usable(claim.as_ref()),
+            native: match &native {
+                Err(why) => Err(why.clone()),
+                Ok(via) => self.native_usable(now, prefix, node, via),
+            },
+            gone: Plane::BOTH.into_iter().filter(|plane| self.leads_nowhere(*plane, node, &paths)).collect(),
+        };
+        let Carry { plane, why_not } = switch::carry(stance, self.licences(), &usable, carried);
+        let via = match plane {
+            Some(Plane::Overlay) => claim.as_ref().and_then(|c| plan::overlay_via(&self.ground.spec, &c.reach)),
+            Some(Plane::Native) => native.ok(),
+            None => None,
+        };
+        let silent = node.is_some_and(|node| self.is_gone(node));
+        let value = match (plane, via) {
+            (_, Some(via)) => Some(plan::route(&self.ground.spec, prefix, via).1),
+            // It stays where it is although no way of today's knowledge leads there: before the inputs are complete
+            // nothing is known for sure, and a node whose daemon has gone may still forward.
+            (Some(_), None) => self.reconcile.tracker().actual(&Key::Route(prefix)).cloned(),
+            (None, None) if !self.complete || silent => self.reconcile.tracker().actual(&Key::Route(prefix)).cloned(),
+            (None, None) => None,
+        };
+        let key = Key::Route(prefix);
+        if self.reconcile.tracker().desired(&key) != value.as_ref() {
+            self.reconcile.want(key.clone(), value.clone());
+            if value.is_some() && !self.reconcile.settled(&key) {
+                self.destinations.pending_since.entry(prefix).or_insert(now);
+            }
+        }
+        let counts = claim.is_some() && !silent;
+        if let Some(destination) = self.destinations.all.get_mut(&prefix) {
+            destination.why_not = why_not;
+        }
+        let carried = self.reconcile.carried(&prefix);
+        self.destinations.account(prefix, carried, counts, stance.carry);
+    }
+
+    /// Are packets that go to this destination over `plane` positively lost?
+    fn leads_nowhere(&self, plane: Plane, node: Option<&NodeName>, paths: &[NativePath]) -> bool {
+        let Some(node) = node else { return plane == Plane::Overlay || (self.complete && paths.is_empty()) };
+        if self.is_gone(node) {
+            return false;
+        }
+        let left = self.coordination.digest.as_ref().is_some_and(|digest| !digest.stands(plane).has(node));
+        left || (plane == Plane::Native && self.complete && paths.is_empty())
+    }
+
+    fn forget(&mut self, prefix: Prefix) {
+        self.hold(prefix, None);
+        let preferred = self.stance().carry;
+        self.destinations.account(prefix, None, false, preferred);
+        self.destinations.all.remove(&prefix);
+        self.destinations.pending_since.remove(&prefix);
+        self.destinations.astray.remove(&prefix);
+    }
+
+    /// The multipath set of the Loc-RIB, as far as forwarding needs it.
+    fn native_paths(&self, prefix: &Prefix) -> Vec<NativePath> {
+        let path =
+            |path: &bgp::BestPath| NativePath { next_hop: path.next_hop, link_local: path.link_local, peer: path.peer };
+        self.native.speaker.best(prefix).iter().map(path).collect()
+    }
+
+    /// Can frames be sent to the node's VTEP? Needs its word, and our objects for it in the kernel.
+    fn overlay_usable(&self, claim: Option<&alloc::Claim>) -> Result<(), String> {
+        let Some(claim) = claim else { return Err("no node claims it".to_owned()) };
+        if self.ground.spec.vxlan.is_none() {
+            return Err("the VXLAN link does not stand here".to_owned());
+        }
+        let Some(wanted) = self.destinations.vteps.get(&claim.node) else {
+            return Err(format!("node {} has no underlay address of the VXLAN link's family", claim.node));
+        };
+        if let Some(why) = self.ground_missing(Plane::Overlay) {
+            return Err(why);
+        }
+        if let Some((key, _)) = wanted.iter().find(|(key, _)| !self.reconcile.settled(key)) {
+            return Err(format!("{key} is not in the kernel yet"));
+        }
+        self.announced(&claim.node, Plane::Overlay)
+    }
+
+    /// Can packets be sent natively? Needs the node's word if a node claims the prefix, the nexthop objects in the
+    /// kernel, and gateways that answer: a packet for one that does not is lost.
+    fn native_usable(&mut self, now: Moment, prefix: Prefix, node: Option<&NodeName>, via: &Via) -> Result<(), String> {
+        if let Some(node) = node {
+            self.announced(node, Plane::Native)?;
+        }
+        for key in plan::objects(via) {
+            if !self.reconcile.settled(&key) {
+                self.destinations.waiters.entry(key.clone()).or_default().insert(prefix);
+                return Err(format!("{key} is not in the kernel yet"));
+            }
+        }
+        let stands = matches!(
+            self.reconcile.tracker().actual(&Key::Route(prefix)),
+            Some(Value::Route { via: actual, .. }) if actual == via
+        );
+        if stands {
+            return Ok(());
+        }
+        let Via::Hops(hops) = via else { return Ok(()) };
+        for hop in hops.iter() {
+            let state = self.destinations.resolved.get(hop).copied();
+            if state == Some(Resolved::Yes) {
+                continue;
+            }
+            self.destinations.waiters.entry(Key::Nexthop(hop.clone())).or_default().insert(prefix);
+            if state.is_none() {
+                self.destinations.resolved.insert(hop.clone(), Resolved::Asked(now));
+                self.out.push(Effect::Kernel(kernel::Command::Resolve(vec![hop.clone()])));
+            }
+            return Err(format!("next hop {hop} does not answer yet"));
+        }
+        Ok(())
+    }
+
+    /// Does the digest say that `node` receives on `plane`?
+    fn announced(&self, node: &NodeName, plane: Plane) -> Result<(), String> {
+        match &self.coordination.digest {
+            None => Err("no digest from a coordinator yet".to_owned()),
+            Some(digest) if digest.stands(plane).has(node) => Ok(()),
+            Some(digest) if digest.gone.contains(node) => Err(format!("the daemon of node {node} is gone")),
+            Some(_) => Err(format!("node {node} has not announced that its {plane} plane stands")),
+        }
+    }
+
+    fn is_gone(&self, node: &NodeName) -> bool {
+        self.coordination.digest.as_ref().is_some_and(|digest| digest.gone.contains(node))
+    }
+
+    /// Wants the nexthop objects of a destination's native way, whichever plane carries it: a flip then only names
+    /// another standing object.
+    fn hold(&mut self, prefix: Prefix, via: Option<Via>) {
+        let Some(destination) = self.destinations.all.get_mut(&prefix) else { return };
+        if destination.native == via {
+            return;
+        }
+        let before = std::mem::replace(&mut destination.native, via.clone());
+        for key in via.iter().flat_map(plan::objects) {
+            let count = self.destinations.held.entry(key.clone()).or_default();
+            *count += 1;
+            if *count == 1 {
+                self.reconcile.want(key, Some(Value::There));
+            }
+        }
+        for key in before.iter().flat_map(plan::objects) {
+            let Some(count) = self.destinations.held.get_mut(&key) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.destinations.held.remove(&key);
+                if let Key::Nexthop(hop) = &key {
+                    self.destinations.resolved.remove(hop);
+                }
+                self.destinations.waiters.remove(&key);
+                self.reconcile.want(key, None);
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The native plane's sessions: who is a peer, when they open, and when they have told everything.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bgp::{Output, PeerConfig, Speaker, SpeakerConfig};
+use model::config::Config;
+use model::{Moment, Plane, Prefix, RouterId};
+use peering::Command;
+use switch::Readiness;
+
+use super::Core;
+use crate::event::{Effect, Identity, Level, Topic};
+
+/// First wait before a connection is tried again.
+const CONNECT_RETRY: Duration = Duration::from_secs(2);
+/// A restarted daemon waits at least this long for peers that do not come up before it sweeps what they announced.
+const READ_IN: Duration = Duration::from_secs(30);
+/// Prefixes taken over from the speaker at a time.
+const CHANGED: usize = 8192;
+
+/// Speaker and listening socket.
+pub(super) struct Native {
+    pub(super) speaker: Speaker,
+    /// Sessions may open.
+    pub(super) on: bool,
+    on_since: Moment,
+    /// Peers, addresses or settings changed.
+    pub(super) dirty: bool,
+    pub(super) links_changed: bool,
+    listening: Option<Result<(), String>>,
+    port: Option<u16>,
+    pub(super) originated: BTreeSet<Prefix>,
+}
+
+impl Native {
+    pub(super) fn new(now: Moment, identity: &Identity, config: &Config) -> Native {
+        let settings = settings(identity, config, &[], Vec::new());
+        Native {
+            speaker: Speaker::new(now, settings),
+            on: false,
+            on_since: now,
+            dirty: false,
+            links_changed: false,
+            listening: None,
+            port: None,
+            originated: BTreeSet::new(),
+        }
+    }
+
+    /// Why the listening socket is not there, if it should be.
+    pub(super) fn listen_error(&self) -> Option<&str> {
+        self.listening.as_ref().and_then(|result| result.as_ref().err()).map(String::as_str)
+    }
+
+    pub(super) fn is_listening(&self) -> bool {
+        matches!(self.listening, Some(Ok(())))
+    }
+
+    pub(super) fn ready_deadline(&self, complete: bool) -> Option<Moment> {
+        (self.on && !complete).then(|| self.on_since + READ_IN)
+    }
+}
+
+fn settings(identity: &Identity, config: &Config, underlay: &[IpAddr], peers: Vec<PeerConfig>) -> SpeakerConfig {
+    let bgp = &config.bgp;
+    SpeakerConfig {
+        local_asn: bgp.local_asn,
+        router_id: bgp.router_id.unwrap_or_else(|| router_id(identity, underlay)),
+        hold_time: bgp.hold_time,
+        connect_retry: CONNECT_RETRY,
+        stale_time: bgp.stale_time,
+        max_paths: bgp.max_paths,
+        pools: config.pools.clone(),
+        peers,
+        seed: identity.seed,
+    }
+}
+
+/// The primary IPv4 underlay address, or a hash of the node's name where there is none (RFC 6286 asks only that it is
+/// unique in the AS and not 0).
+pub(super) fn router_id(identity: &Identity, underlay: &[IpAddr]) -> RouterId {
+    let v4 = underlay.iter().find_map(|a| if let IpAddr::V4(v4) = a { Some(*v4) } else { None });
+    RouterId(v4.unwrap_or_else(|| {
+        let mac = plan::vtep_mac(&identity.node).0;
+        std::net::Ipv4Addr::new(mac[2] | 1, mac[3], mac[4], mac[5])
+    }))
+}
+
+impl Core {
+    /// Opens, changes or closes sessions as the stance and the configuration say; hands out what the speaker wants done.
+    pub(super) fn run_native(&mut self, now: Moment) {
+        if std::mem::take(&mut self.native.links_changed) {
+            let addresses = self
+                .links
+                .iter()
+                .flat_map(|link| link.addresses.iter().map(|(address, len)| (*address, *len, link.device.clone())));
+            self.native.speaker.handle_local_addresses(addresses.collect());
+            self.native.dirty = true;
+        }
+        let wanted = self.stance().stand.has(Plane::Native);
+        if !wanted {
+            if self.native.on {
+                self.native.speaker.handle_shutdown(now);
+                self.drain_speaker(now);
+                self.native.on = false;
+                self.native.port = None;
+                self.native.listening = None;
+                self.out.push(Effect::Peering(Command::StopListening));
+                self.say(now, Level::Info, Topic::Bgp, "the native plane goes: sessions are closed".to_owned());
+            }
+        } else if self.native.on {
+            if std::mem::take(&mut self.native.dirty) {
+                self.configure_speaker(now);
+            }
+        } else if self.ground.trouble.is_none()
+            && self.claims.missing(&self.config).is_none()
+            && self.ground_missing(Plane::Native).is_none()
+        {
+            // Nothing is announced before it can be forwarded: forwarding, filters and own routes have been read back.
+            self.native.on = true;
+            self.native.on_since = now;
+            self.native.dirty = false;
+            self.configure_speaker(now);
+        }
+        self.drain_speaker(now);
+    }
+
+    /// Own prefixes first, peers after: the first End-of-RIB of a session must be complete.
+    fn configure_speaker(&mut self, now: Moment) {
+        let own: BTreeSet<Prefix> = self.claims.own().iter().map(|cidr| cidr.0).collect();
+        for prefix in own.difference(&self.native.originated) {
+            self.native.speaker.handle_originate(now, *prefix, true);
+        }
+        for prefix in self.native.originated.difference(&own) {
+            self.native.speaker.handle_originate(now, *prefix, false);
+        }
+        self.native.originated = own;
+        let port = self.config.bgp.port;
+        if self.native.port != Some(port) {
+            if self.native.port.is_some() {
+                self.out.push(Effect::Peering(Command::StopListening));
+            }
+            self.native.port = Some(port);
+            self.native.listening = None;
+            self.out.push(Effect::Peering(Command::Listen(port)));
+        }
+        let settings = settings(&self.identity, &self.config, &self.underlay(), self.peers());
+        self.native.speaker.handle_config(now, settings);
+    }
+
+    /// Configured peers, and every other node that takes part in the mesh.
+    fn peers(&self) -> Vec<PeerConfig> {
+        let bgp = &self.config.bgp;
+        let key = |address: &IpAddr| self.keys.get(address).copied().unwrap_or(0);
+        let mut peers: Vec<PeerConfig> = bgp
+            .peers
+            .iter()
+            .map(|peer| PeerConfig {
+                address: peer.address,
+                port: peer.port,
+                asn: peer.asn,
+                local_address: peer.local_address,
+                passive: peer.passive,
+                hold_time: peer.hold_time,
+                max_prefixes: peer.max_prefixes.unwrap_or(bgp.max_prefixes),
+                mesh: false,
+                key_generation: key(&peer.address),
+                description: peer.description.clone(),
+            })
+            .collect();
+        if !bgp.mesh {
+            return peers;
+        }
+        let mut met: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.address).collect();
+        met.extend(self.underlay());
+        for (node, cidrs) in &self.claims.nodes {
+            let Some(claim) = cidrs.first().and_then(|cidr| self.claims.all.get(cidr)) else { continue };
+            let reach = &claim.reach;
+            if !reach.bgp.mesh || !reach.planes.has(Plane::Native) || !met.insert(reach.vtep.underlay) {
+                continue;
+            }
+            peers.push(PeerConfig {
+                address: reach.vtep.underlay,
+                port: reach.bgp.port,
+                asn: reach.bgp.asn,
+                local_address: self
+                    .underlay()
+                    .first()
+                    .copied()
+                    .filter(|own| own.is_ipv4() == reach.vtep.underlay.is_ipv4()),
+                passive: false,
+                hold_time: None,
+                max_prefixes: bgp.max_prefixes,
+                mesh: true,
+                key_generation: key(&reach.vtep.underlay),
+                description: Some(format!("node {node}")),
+            });
+        }
+        peers
+    }
+
+    pub(super) fn handle_peering(&mut self, now: Moment, event: peering::Event) {
+        let speaker = &mut self.native.speaker;
+        match event {
+            peering::Event::Listening => {
+                self.native.listening = Some(Ok(()));
+                let port = self.config.bgp.port;
+                self.say(now, Level::Info, Topic::Bgp, format!("listening for BGP on port {port}"));
+            }
+            peering::Event::ListenFailed(why) => {
+                if self.native.listen_error() != Some(why.as_str()) {
+                    self.say(now, Level::Warn, Topic::Bgp, why.clone());
+                }
+                self.native.listening = Some(Err(why));
+            }
+            peering::Event::Dialed { conn, local } => speaker.handle_dialed(now, conn, local),
+            peering::Event::DialFailed { conn, error } => speaker.handle_dial_failed(now, conn, error),
+            peering::Event::Accepted { conn, local, remote } => speaker.handle_accepted(now, conn, local, remote),
+            peering::Event::Bytes { conn, bytes } => speaker.handle_bytes(now, conn, &bytes),
+            peering::Event::Closed { conn, error } => speaker.handle_closed(now, conn, error),
+            peering::Event::Drained(conn) => speaker.handle_drained(now, conn),
+        }
+    }
+
+    fn drain_speaker(&mut self, now: Moment) {
+        while let Some(output) = self.native.speaker.poll_output() {
+            let effect = match output {
+                Output::Dial { conn, remote, local } => Command::Dial { conn, remote, local },
+                Output::Send { conn, bytes } => Command::Send { conn, bytes },
+                Output::Close { conn, flush } => Command::Close { conn, flush },
+                Output::Notice { warn, text } => {
+                    self.say(now, if warn { Level::Warn } else { Level::Info }, Topic::Bgp, text);
+                    continue;
+                }
+            };
+            self.out.push(Effect::Peering(effect));
+        }
+        for prefix in self.native.speaker.poll_changed(CHANGED) {
+            self.destinations.dirty(prefix);
+        }
+    }
+
+    /// Is there a session to learn from and be learned from?
+    pub(super) fn sessions_ready(&self) -> Readiness {
+        if !self.native.on {
+            return Readiness::Waiting("BGP is not started yet".to_owned());
+        }
+        match &self.native.listening {
+            None => return Readiness::Waiting("the BGP port".to_owned()),
+            Some(Err(why)) => return Readiness::Waiting(why.clone()),
+            Some(Ok(())) => {}
+        }
+        let (up, total) = self.native.speaker.sessions();
+        if total > 0 && up == 0 {
+            let peer = self.native.speaker.peers().into_iter().find(|peer| peer.last_error.is_some());
+            let words = peer.and_then(|peer| peer.last_error.map(|(_, error)| format!(": {}: {error}", peer.address)));
+            return Readiness::Waiting(format!("no BGP session of {total} is up{}", words.unwrap_or_default()));
+        }
+        match self.native.speaker.end_of_rib_complete() {
+            Ok(()) => Readiness::Ready,
+            Err(who) => Readiness::Waiting(format!("End-of-RIB of {who}")),
+        }
+    }
+
+    /// After a start on the native plane: have all peers told what they know, or had their time?
+    pub(super) fn native_read_in(&self, now: Moment) -> bool {
+        if !self.native.on {
+            return false;
+        }
+        if now.since(self.native.on_since) >= READ_IN.max(self.config.bgp.hold_time) {
+            return true;
+        }
+        if self.native.speaker.end_of_rib_complete().is_err() {
+            return false;
+        }
+        self.native
+            .speaker
+            .peers()
+            .iter()
+            .all(|peer| peer.state == bgp::State::Established || (peer.mesh && !self.peer_stands(peer.address)))
+    }
+
+    /// Does the digest say that the mesh peer at `address` receives natively? One that does not has no sessions.
+    fn peer_stands(&self, address: IpAddr) -> bool {
+        let Some(digest) = &self.coordination.digest else { return true };
+        let node = self.claims.nodes.iter().find(|(_, cidrs)| {
+            let claim = cidrs.first().and_then(|cidr| self.claims.all.get(cidr));
+            claim.is_some_and(|claim| claim.reach.vtep.underlay == address)
+        });
+        node.is_some_and(|(node, _)| digest.native_stands.has(node))
+    }
+}

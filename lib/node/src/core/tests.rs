@@ -1,0 +1,1 @@
+//! Whole cores on a simulated clock.

@@ -1,0 +1,131 @@
+//! Peers and paths.
+
+use std::net::IpAddr;
+
+use model::{Prefix, RouterId};
+use status::doc;
+
+use super::Wall;
+use crate::core::Core;
+
+impl Core {
+    pub(super) fn bgp_peers_doc(&self, wall: Wall) -> doc::BgpPeers {
+        let bgp = &self.config.bgp;
+        let speaker = &self.native.speaker;
+        let items = speaker.peers().into_iter().map(|peer| {
+            let established = peer.state == bgp::State::Established;
+            let by_family: Vec<doc::FamilyCounts> = peer
+                .counts
+                .iter()
+                .map(|(family, counts)| doc::FamilyCounts {
+                    family: *family,
+                    received: counts.received as u64,
+                    accepted: counts.accepted as u64,
+                    rejected: counts.rejected as u64,
+                    advertised: counts.advertised as u64,
+                })
+                .collect();
+            let sum = |of: fn(&doc::FamilyCounts) -> u64| by_family.iter().map(of).sum();
+            let node = self.claims.all.values().find(|claim| claim.reach.underlay.contains(&peer.address));
+            doc::BgpPeer {
+                address: peer.address,
+                port: peer.port,
+                asn: peer.asn,
+                local_asn: bgp.local_asn,
+                peer_type: if peer.asn == bgp.local_asn { doc::PeerType::Ibgp } else { doc::PeerType::Ebgp },
+                mesh: peer.mesh,
+                node: node.filter(|_| peer.mesh).map(|claim| claim.node.clone()),
+                description: peer.description,
+                passive: peer.passive,
+                state: state(peer.state),
+                since: wall.at(peer.since),
+                uptime_seconds: established.then(|| wall.seconds(peer.since)),
+                local_address: peer.local,
+                router_id: peer.router_id.map(RouterId),
+                hold_time_seconds: peer.hold_time.unwrap_or(bgp.hold_time).as_secs_f64(),
+                families: peer.families.iter().copied().collect(),
+                received: sum(|counts| counts.received),
+                accepted: sum(|counts| counts.accepted),
+                rejected: sum(|counts| counts.rejected),
+                advertised: sum(|counts| counts.advertised),
+                max_prefixes: peer.max_prefixes,
+                messages_in: peer.messages_in,
+                messages_out: peer.messages_out,
+                end_of_rib: established && peer.families.iter().all(|family| peer.end_of_rib.contains(family)),
+                stale: peer.stale as u64,
+                last_error: peer.last_error.as_ref().map(|(_, error)| error.clone()),
+                last_error_seconds_ago: peer.last_error.as_ref().map(|(at, _)| wall.seconds(*at)),
+                by_family,
+            }
+        });
+        let items = items.collect();
+        doc::BgpPeers {
+            local_asn: bgp.local_asn,
+            router_id: self.router_id(),
+            port: bgp.port,
+            listening: self.native.is_listening(),
+            listen_error: self.native.listen_error().map(str::to_owned),
+            originated: if self.native.on { self.native.originated.iter().copied().collect() } else { Vec::new() },
+            items,
+            strangers: speaker
+                .last_strangers()
+                .iter()
+                .map(|stranger| doc::Stranger {
+                    address: stranger.address,
+                    count: stranger.attempts,
+                    last: wall.at(stranger.last),
+                })
+                .collect(),
+        }
+    }
+
+    pub(super) fn bgp_routes_doc(
+        &self,
+        direction: doc::RouteDirection,
+        peer: Option<IpAddr>,
+        prefix: Option<Prefix>,
+        limit: usize,
+    ) -> doc::BgpRoutes {
+        let limit = limit.clamp(1, status::Query::MAX_ROUTES);
+        let table = match direction {
+            doc::RouteDirection::Local => bgp::Direction::Loc,
+            doc::RouteDirection::In => bgp::Direction::In,
+            doc::RouteDirection::Out => bgp::Direction::Out,
+        };
+        let query = bgp::RoutesQuery { direction: table, peer, prefix, limit: limit + 1 };
+        let mut paths = self.native.speaker.routes(&query);
+        let truncated = paths.len() > limit;
+        paths.truncate(limit);
+        let items = paths.into_iter().map(|path| doc::BgpRoute {
+            prefix: path.prefix,
+            peer: path.peer,
+            next_hop: path.next_hop,
+            as_path: path.as_path,
+            origin: match path.origin.as_str() {
+                "igp" => doc::Origin::Igp,
+                "egp" => doc::Origin::Egp,
+                _ => doc::Origin::Incomplete,
+            },
+            med: path.med,
+            local_pref: path.local_pref,
+            communities: path.communities,
+            best: path.best,
+            multipath: path.multipath,
+            stale: path.stale,
+            why: path.why,
+        });
+        doc::BgpRoutes { direction, items: items.collect(), truncated }
+    }
+}
+
+/// The FSM's state in the documents' word.
+pub(super) fn state(state: bgp::State) -> doc::BgpState {
+    match state {
+        bgp::State::Idle => doc::BgpState::Idle,
+        bgp::State::Connect => doc::BgpState::Connect,
+        bgp::State::Active => doc::BgpState::Active,
+        bgp::State::OpenSent => doc::BgpState::OpenSent,
+        bgp::State::OpenConfirm => doc::BgpState::OpenConfirm,
+        bgp::State::Established => doc::BgpState::Established,
+    }
+}

@@ -1,0 +1,182 @@
+//! Whole daemons against each other on a simulated clock: every kernel is looked at after every event, and a packet sent
+//! at that moment must arrive.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod sim;
+
+use std::time::Duration;
+
+use model::kernel::Key;
+use model::{Plane, StateName};
+use sim::World;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn settled(world: &mut World, plane: Plane) {
+    world.run_until(5 * MINUTE, |world| world.settled_on(plane));
+}
+
+#[test]
+fn a_cluster_comes_up_switches_there_and_back_and_leaves_nothing() {
+    for seed in 1..12 {
+        let mut world = World::new(seed, 2 + (seed as usize % 4), |_| {});
+        settled(&mut world, Plane::Overlay);
+        world.switch(0, Plane::Native);
+        settled(&mut world, Plane::Native);
+        world.switch(1, Plane::Overlay);
+        settled(&mut world, Plane::Overlay);
+    }
+}
+
+#[test]
+fn a_cluster_that_starts_natively_does_so() {
+    let mut world = World::new(3, 4, |config| config.mode = Plane::Native);
+    settled(&mut world, Plane::Native);
+    world.switch(3, Plane::Overlay);
+    settled(&mut world, Plane::Overlay);
+}
+
+#[test]
+fn a_changed_file_on_every_node_switches_the_cluster() {
+    let mut world = World::new(5, 3, |_| {});
+    settled(&mut world, Plane::Overlay);
+    for index in 0..3 {
+        world.configure(index, |config| config.mode = Plane::Native);
+        world.run_for(Duration::from_millis(700));
+    }
+    settled(&mut world, Plane::Native);
+}
+
+#[test]
+fn a_wish_that_turns_back_anywhere_loses_nothing() {
+    for seed in 1..30 {
+        let mut world = World::new(seed, 3, |_| {});
+        settled(&mut world, Plane::Overlay);
+        let mut plane = Plane::Overlay;
+        for _ in 0..6 {
+            plane = plane.other();
+            let on = world.dice.roll(3) as usize;
+            world.switch(on, plane);
+            let wait = Duration::from_millis(world.dice.roll(4_000));
+            world.run_for(wait);
+        }
+        settled(&mut world, plane);
+    }
+}
+
+#[test]
+fn daemons_killed_at_any_moment_of_a_switch_lose_nothing_and_end_alike() {
+    for seed in 1..60 {
+        let mut world = World::new(seed, 3, |_| {});
+        settled(&mut world, Plane::Overlay);
+        let routes = world.routes();
+        let mut plane = Plane::Overlay;
+        for _ in 0..2 {
+            plane = plane.other();
+            world.switch(0, plane);
+            for _ in 0..3 {
+                let wait = Duration::from_micros(world.dice.roll(3_000_000));
+                world.run_for(wait);
+                let victim = world.dice.roll(3) as usize;
+                world.kill(victim);
+                let down = Duration::from_micros(world.dice.roll(2_000_000));
+                world.run_for(down);
+                world.start(victim);
+                let left: Vec<_> = routes.iter().filter(|route| !world.routes().contains(route)).collect();
+                assert!(left.is_empty(), "seed {seed}: routes went: {left:?}\n{}", world.tail());
+            }
+            settled(&mut world, plane);
+            assert_eq!(world.routes(), routes, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_killed_daemon_adopts_without_a_single_route_going() {
+    for plane in Plane::BOTH {
+        let mut world = World::new(9, 3, |config| config.mode = plane);
+        settled(&mut world, plane);
+        let routes = world.routes();
+        for victim in 0..3 {
+            world.kill(victim);
+            world.run_for(Duration::from_secs(3));
+            world.start(victim);
+            for _ in 0..400 {
+                world.run_for(Duration::from_millis(50));
+                assert_eq!(world.routes(), routes, "{}", world.tail());
+            }
+        }
+        settled(&mut world, plane);
+    }
+}
+
+#[test]
+fn what_somebody_takes_away_comes_back() {
+    for plane in Plane::BOTH {
+        let mut world = World::new(4, 3, |config| config.mode = plane);
+        settled(&mut world, plane);
+        let keys: Vec<Key> = world.nodes[0].kernel.keys().cloned().collect();
+        for key in keys.into_iter().filter(|key| matches!(key, Key::Route(_) | Key::Address(..))) {
+            let value = world.nodes[0].kernel[&key].clone();
+            world.tamper(0, key.clone(), None);
+            let wanted = (key, value);
+            world.run_until(MINUTE, |world| world.nodes[0].kernel.get(&wanted.0) == Some(&wanted.1));
+        }
+    }
+}
+
+#[test]
+fn a_steady_mixed_cluster_carries_by_what_each_prefers() {
+    let mut world = World::new(8, 4, |config| config.fallback = true);
+    for index in 2..4 {
+        world.configure(index, |config| config.mode = Plane::Native);
+    }
+    let on = |world: &World, index: usize, plane: Plane| {
+        let routes = world.nodes[index].kernel.iter().filter_map(|(key, value)| match (key, value) {
+            (Key::Route(_), model::kernel::Value::Route { via: model::kernel::Via::Hops(hops), .. }) => {
+                Some(hops[0].clone())
+            }
+            _ => None,
+        });
+        let planes: Vec<bool> = routes
+            .map(|hop| (hop.device.as_str() == model::Owner::VXLAN_DEVICE) == (plane == Plane::Overlay))
+            .collect();
+        planes.len() == 6 && planes.iter().all(|right| *right)
+    };
+    world.run_until(5 * MINUTE, |world| {
+        (0..2).all(|index| on(world, index, Plane::Overlay)) && (2..4).all(|index| on(world, index, Plane::Native))
+    });
+    world.run_for(MINUTE);
+}
+
+#[test]
+fn a_node_that_stays_away_is_passed_over_after_a_while() {
+    let mut world = World::new(6, 4, |_| {});
+    settled(&mut world, Plane::Overlay);
+    world.kill(3);
+    world.run_for(Duration::from_secs(1));
+    world.switch(0, Plane::Native);
+    let is_native = |world: &World, index: usize| {
+        let core = world.nodes[index].core.as_ref().unwrap();
+        let answer = core.query(world.now, jiff::Timestamp::UNIX_EPOCH, &status::Query::Status, &Default::default());
+        let status::Answer::Doc(doc) = answer else { panic!("a document") };
+        let status::doc::Doc::Status(status) = *doc else { panic!("a status") };
+        status.state == StateName::Steady && status.carry == Plane::Native
+    };
+    world.run_until(5 * MINUTE, |world| (0..3).all(|index| is_native(world, index)));
+}
+
+#[test]
+fn a_switch_costs_the_store_what_grows_with_the_nodes() {
+    let cost = |nodes: usize| {
+        let mut world = World::new(2, nodes, |_| {});
+        settled(&mut world, Plane::Overlay);
+        let before = (world.phase_writes, world.digest_writes);
+        world.switch(0, Plane::Native);
+        settled(&mut world, Plane::Native);
+        world.phase_writes - before.0 + world.digest_writes - before.1
+    };
+    let (four, eight) = (cost(4), cost(8));
+    assert!(eight <= four * 3, "4 nodes cost {four} writes, 8 nodes {eight}");
+}

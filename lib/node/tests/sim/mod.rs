@@ -1,0 +1,560 @@
+//! Whole cores joined by an in-memory store, in-memory kernels and in-memory TCP, on a simulated clock.
+//!
+//! The kernels behave as Linux does where it matters: creates are exclusive, replaces need something to replace, a
+//! route needs the nexthop object that it names, and what is taken away takes what leans on it along.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::config::Config;
+use model::kernel::{Device, Hop, Key, LinkInfo, Refusal, Value, Via, Write};
+use model::{ClusterPool, Digest, Moment, NodeName, NodePhase, Owner, Plane, PodCidr, Uid, Wish};
+use node::{Core, Effect, Event, Identity};
+
+/// A small generator of numbers that look random; the same for the same seed.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// Something on its way to a node.
+struct Mail {
+    at: Moment,
+    number: u64,
+    to: usize,
+    /// A mail to a daemon that has been killed since is lost.
+    life: u64,
+    event: Event,
+}
+
+pub(crate) struct SimNode {
+    pub(crate) name: NodeName,
+    pub(crate) config: Config,
+    pub(crate) core: Option<Core>,
+    pub(crate) kernel: BTreeMap<Key, Value>,
+    life: u64,
+    listening: bool,
+    links: Vec<LinkInfo>,
+    /// Deliveries to one node keep their order per source.
+    last: BTreeMap<&'static str, Moment>,
+}
+
+#[derive(Default)]
+struct Store {
+    claims: BTreeMap<PodCidr, alloc::Claim>,
+    phases: BTreeMap<NodeName, NodePhase>,
+    digest: Option<Digest>,
+    wish: Option<Wish>,
+    coordinator: Option<usize>,
+}
+
+/// One TCP connection: both ends, by node and by the number each gave it.
+struct Wire {
+    ends: [(usize, u64); 2],
+}
+
+pub(crate) struct World {
+    pub(crate) now: Moment,
+    pub(crate) nodes: Vec<SimNode>,
+    pub(crate) dice: Dice,
+    store: Shared,
+    mails: Vec<Mail>,
+    sent: u64,
+    wires: Vec<Wire>,
+    accepted: u64,
+    /// Every line said, for failures.
+    pub(crate) log: VecDeque<String>,
+    pub(crate) phase_writes: u64,
+    pub(crate) digest_writes: u64,
+}
+
+/// The store, kept private in its details.
+struct Shared(Store);
+
+impl World {
+    /// `nodes` nodes on one IPv4 and IPv6 network, started at once.
+    pub(crate) fn new(seed: u64, nodes: usize, settings: impl Fn(&mut Config)) -> World {
+        let pools = [("10.244.0.0/16", 24), ("fd44::/48", 64)];
+        let pools = pools.map(|(cidr, len)| ClusterPool::new(cidr.parse().unwrap(), len).unwrap()).to_vec();
+        let mut world = World {
+            now: Moment::new(Duration::from_secs(1)),
+            nodes: Vec::new(),
+            dice: Dice::new(seed),
+            store: Shared(Store::default()),
+            mails: Vec::new(),
+            sent: 0,
+            wires: Vec::new(),
+            accepted: 1 << 63,
+            log: VecDeque::new(),
+            phase_writes: 0,
+            digest_writes: 0,
+        };
+        for index in 0..nodes {
+            let mut config = Config::minimal(Plane::Overlay, pools.clone());
+            config.node.addresses = vec![address(index), format!("fd00::{}", index + 1).parse().unwrap()];
+            settings(&mut config);
+            let links =
+                vec![link("lo", 1, &[]), link("eth0", 2, &[(address(index), 24), (config.node.addresses[1], 64)])];
+            world.nodes.push(SimNode {
+                name: format!("n{index}").parse().unwrap(),
+                config,
+                core: None,
+                kernel: BTreeMap::new(),
+                life: 0,
+                listening: false,
+                links,
+                last: BTreeMap::new(),
+            });
+        }
+        for index in 0..nodes {
+            world.start(index);
+        }
+        world
+    }
+
+    /// Starts a node's daemon, which remembers nothing.
+    pub(crate) fn start(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let uid = Uid(Arc::from(format!("machine-{index}")));
+        let identity = Identity { node: node.name.clone(), uid, version: "test".to_owned(), seed: index as u64 + 7 };
+        node.core = Some(Core::new(self.now, identity, node.config.clone(), BTreeMap::new()));
+        self.list(index);
+        if self.store.0.coordinator.is_none() {
+            self.elect();
+        } else {
+            self.live();
+        }
+        self.tell(index, Event::Timeout);
+    }
+
+    /// Kills a node's daemon: its kernel stays, its TCP connections break, its lock on the store goes.
+    pub(crate) fn kill(&mut self, index: usize) {
+        self.nodes[index].core = None;
+        self.nodes[index].life += 1;
+        self.nodes[index].listening = false;
+        let (gone, kept): (Vec<Wire>, Vec<Wire>) =
+            std::mem::take(&mut self.wires).into_iter().partition(|wire| wire.ends.iter().any(|(n, _)| *n == index));
+        self.wires = kept;
+        for (node, conn) in gone.iter().flat_map(|wire| wire.ends).filter(|(n, _)| *n != index) {
+            self.mail(node, "tcp", Event::Peering(peering::Event::Closed { conn, error: Some("reset".to_owned()) }));
+        }
+        if self.store.0.coordinator == Some(index) {
+            self.store.0.coordinator = None;
+            self.elect();
+        } else {
+            self.live();
+        }
+    }
+
+    fn elect(&mut self) {
+        let Some(next) = self.nodes.iter().position(|node| node.core.is_some()) else { return };
+        self.store.0.coordinator = Some(next);
+        self.mail(next, "store", Event::Store(cluster::Event::Coordinator(true)));
+        self.live();
+    }
+
+    fn live(&mut self) {
+        let Some(coordinator) = self.store.0.coordinator else { return };
+        let live: BTreeSet<NodeName> =
+            self.nodes.iter().filter(|node| node.core.is_some()).map(|node| node.name.clone()).collect();
+        self.mail(coordinator, "store", Event::Store(cluster::Event::Live(live)));
+    }
+
+    fn list(&mut self, index: usize) {
+        let store = &self.store.0;
+        let snapshot = cluster::Snapshot {
+            claims: store.claims.clone(),
+            quarantined: BTreeSet::new(),
+            phases: store.phases.clone(),
+            digest: store.digest.clone(),
+            wish: store.wish.clone(),
+            revision: 1,
+        };
+        self.mail(index, "store", Event::Store(cluster::Event::Listed(snapshot)));
+    }
+
+    /// The operator's `mode switch` on a node.
+    pub(crate) fn switch(&mut self, index: usize, plane: Plane) {
+        self.sent += 1;
+        let number = self.sent;
+        self.tell(index, Event::Operator(number, status::Operation::Switch(Some(plane))));
+    }
+
+    /// A changed file on a node.
+    pub(crate) fn configure(&mut self, index: usize, change: impl Fn(&mut Config)) {
+        change(&mut self.nodes[index].config);
+        let config = Box::new(self.nodes[index].config.clone());
+        self.tell(index, Event::Config { config, keys: BTreeMap::new() });
+    }
+
+    /// Somebody takes an object of a node's kernel away or alters it.
+    pub(crate) fn tamper(&mut self, index: usize, key: Key, value: Option<Value>) {
+        match &value {
+            Some(value) => self.nodes[index].kernel.insert(key.clone(), value.clone()),
+            None => self.nodes[index].kernel.remove(&key),
+        };
+        self.mail(index, "kernel", Event::Kernel(kernel::Event::Changed(key, value)));
+    }
+
+    fn mail(&mut self, to: usize, source: &'static str, event: Event) {
+        let delay = Duration::from_micros(50 + self.dice.roll(3_000));
+        let node = &mut self.nodes[to];
+        let at = (self.now + delay).max(node.last.get(source).copied().unwrap_or_default());
+        node.last.insert(source, at);
+        self.sent += 1;
+        self.mails.push(Mail { at, number: self.sent, to, life: node.life, event });
+    }
+
+    fn tell(&mut self, index: usize, event: Event) {
+        let now = self.now;
+        let Some(core) = self.nodes[index].core.as_mut() else { return };
+        let effects = core.handle(now, event);
+        for effect in effects {
+            self.perform(index, effect);
+        }
+    }
+
+    fn perform(&mut self, index: usize, effect: Effect) {
+        match effect {
+            Effect::Kernel(kernel::Command::ReadBack(_)) => {
+                let ours = self.nodes[index].kernel.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+                let links = self.nodes[index].links.clone();
+                self.mail(index, "kernel", Event::Kernel(kernel::Event::ReadBack { ours, foreign: Vec::new(), links }));
+            }
+            Effect::Kernel(kernel::Command::Write(writes)) => {
+                let kernel = &mut self.nodes[index].kernel;
+                let results = writes.into_iter().map(|write| (write.clone(), write_one(kernel, &write))).collect();
+                self.mail(index, "kernel", Event::Kernel(kernel::Event::Wrote(results)));
+            }
+            Effect::Kernel(kernel::Command::Resolve(hops)) => {
+                let answers = hops.into_iter().map(|hop| (hop, true)).collect();
+                self.mail(index, "kernel", Event::Kernel(kernel::Event::Resolved(answers)));
+            }
+            Effect::Store(command) => self.perform_store(index, command),
+            Effect::Peering(command) => self.perform_tcp(index, command),
+            Effect::InstallPods { .. } => self.mail(index, "pods", Event::PodsInstalled(Ok(true))),
+            Effect::Say(notice) => {
+                let at = self.now.since_start().as_millis();
+                self.log.push_back(format!("{at} {}: {}", self.nodes[index].name, notice.text));
+                if self.log.len() > 200 {
+                    self.log.pop_front();
+                }
+            }
+            Effect::Answer(..) => {}
+            Effect::Exit(why) => panic!("{} ended: {why}", self.nodes[index].name),
+        }
+    }
+
+    fn perform_store(&mut self, index: usize, command: cluster::Command) {
+        use cluster::{Command, Event as Told, Outcome};
+        let store = &mut self.store.0;
+        let mut news = Vec::new();
+        let outcome = match &command {
+            Command::Create(claim) => match store.claims.get(&claim.pod_cidr) {
+                Some(held) if held.node != claim.node => Outcome::Taken,
+                _ => {
+                    store.claims.insert(claim.pod_cidr, claim.clone());
+                    news.push(Told::Claim(claim.pod_cidr, Some(claim.clone())));
+                    Outcome::Done
+                }
+            },
+            Command::Update(claim) => {
+                store.claims.insert(claim.pod_cidr, claim.clone());
+                news.push(Told::Claim(claim.pod_cidr, Some(claim.clone())));
+                Outcome::Done
+            }
+            Command::Release(cidr) => {
+                store.claims.remove(cidr);
+                news.push(Told::Claim(*cidr, None));
+                Outcome::Done
+            }
+            Command::Phase(phase) => {
+                self.phase_writes += 1;
+                store.phases.insert(phase.node.clone(), phase.clone());
+                news.push(Told::Phase(phase.node.clone(), Some(phase.clone())));
+                Outcome::Done
+            }
+            Command::Digest(digest) => {
+                if store.coordinator == Some(index) {
+                    self.digest_writes += 1;
+                    assert!(
+                        store.digest.as_ref().is_none_or(|old| old.sequence < digest.sequence),
+                        "digests go forward"
+                    );
+                    store.digest = Some(digest.clone());
+                    news.push(Told::Digest(Some(digest.clone())));
+                }
+                Outcome::Done
+            }
+            Command::Wish(wish) => {
+                store.wish = wish.clone();
+                news.push(Told::Wish(wish.clone()));
+                Outcome::Done
+            }
+        };
+        for told in news {
+            for to in 0..self.nodes.len() {
+                self.mail(to, "store", Event::Store(told.clone()));
+            }
+        }
+        self.mail(index, "store", Event::Store(Told::Done(command, Ok(outcome))));
+    }
+
+    fn perform_tcp(&mut self, index: usize, command: peering::Command) {
+        use peering::{Command, Event as Told};
+        match command {
+            Command::Listen(_) => {
+                self.nodes[index].listening = true;
+                self.mail(index, "tcp", Event::Peering(Told::Listening));
+            }
+            Command::StopListening => self.nodes[index].listening = false,
+            Command::Dial { conn, remote, .. } => {
+                let to = self.nodes.iter().position(|node| node.config.node.addresses.contains(&remote.ip()));
+                let Some(to) = to.filter(|to| self.nodes[*to].listening) else {
+                    let error = "connection refused".to_owned();
+                    self.mail(index, "tcp", Event::Peering(Told::DialFailed { conn, error }));
+                    return;
+                };
+                self.accepted += 1;
+                let theirs = self.accepted;
+                self.wires.push(Wire { ends: [(index, conn), (to, theirs)] });
+                let local = SocketAddr::new(address(index), 40_000);
+                self.mail(index, "tcp", Event::Peering(Told::Dialed { conn, local }));
+                let accepted = Told::Accepted { conn: theirs, local: remote, remote: local };
+                self.mail(to, "tcp", Event::Peering(accepted));
+            }
+            Command::Send { conn, bytes } => {
+                if let Some((to, theirs)) = self.other_end(index, conn) {
+                    self.mail(to, "tcp", Event::Peering(Told::Bytes { conn: theirs, bytes }));
+                    self.mail(index, "tcp", Event::Peering(Told::Drained(conn)));
+                }
+            }
+            Command::Close { conn, .. } => {
+                if let Some((to, theirs)) = self.other_end(index, conn) {
+                    self.wires.retain(|wire| !wire.ends.contains(&(index, conn)));
+                    self.mail(to, "tcp", Event::Peering(Told::Closed { conn: theirs, error: None }));
+                }
+            }
+        }
+    }
+
+    fn other_end(&self, index: usize, conn: u64) -> Option<(usize, u64)> {
+        let wire = self.wires.iter().find(|wire| wire.ends.contains(&(index, conn)))?;
+        wire.ends.into_iter().find(|end| *end != (index, conn))
+    }
+
+    /// Goes on until `done`, checking after every event that no packet would be lost.
+    pub(crate) fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&World) -> bool) {
+        let end = self.now + limit;
+        let mut steps = 0_u64;
+        while !done(self) {
+            steps += 1;
+            assert!(steps < 3_000_000, "no end after {steps} events:\n{}", self.tail());
+            let mail =
+                self.mails.iter().enumerate().min_by_key(|(_, mail)| (mail.at, mail.number)).map(|(i, m)| (m.at, i));
+            let timer = self
+                .nodes
+                .iter()
+                .enumerate()
+                .filter_map(|(i, node)| Some((node.core.as_ref()?.poll_timeout()?.max(self.now), i)))
+                .min();
+            let (at, is_mail, which) = match (mail, timer) {
+                (Some((m, i)), Some((t, _))) if m <= t => (m, true, i),
+                (Some((m, i)), None) => (m, true, i),
+                (_, Some((t, n))) => (t, false, n),
+                (None, None) => panic!("nothing to wait for:\n{}", self.tail()),
+            };
+            assert!(at <= end, "not done after {limit:?}:\n{}", self.tail());
+            self.now = self.now.max(at);
+            if is_mail {
+                let mail = self.mails.swap_remove(which);
+                if mail.life == self.nodes[mail.to].life {
+                    self.tell(mail.to, mail.event);
+                }
+            } else {
+                self.tell(which, Event::Timeout);
+            }
+            self.check();
+        }
+    }
+
+    /// Lets time pass, checking.
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.run_until(time + Duration::from_secs(120), |world| world.now >= end);
+    }
+
+    /// Whatever a kernel would do with a packet to another node's pods now, it would arrive.
+    pub(crate) fn check(&self) {
+        for sender in &self.nodes {
+            for (key, value) in &sender.kernel {
+                let (Key::Route(prefix), Value::Route { via: Via::Hops(hops), .. }) = (key, value) else { continue };
+                let Some(claim) = self.store.0.claims.get(&PodCidr(*prefix)) else { continue };
+                let Some(receiver) = self.nodes.iter().find(|node| node.name == claim.node) else { continue };
+                let hop = &hops[0];
+                assert!(
+                    sender.kernel.contains_key(&Key::Nexthop(hop.clone())),
+                    "{}: {prefix} without nexthop",
+                    sender.name
+                );
+                let own = receiver.kernel.contains_key(&Key::Route(*prefix));
+                assert!(
+                    own,
+                    "{} sends {prefix} to {}, which does not hold it\n{}",
+                    sender.name,
+                    receiver.name,
+                    self.tail()
+                );
+                if hop.device.as_str() == Owner::VXLAN_DEVICE {
+                    let mac = claim.reach.vtep.mac;
+                    let fdb = sender.kernel.get(&Key::Fdb(hop.device.clone(), mac));
+                    assert_eq!(fdb, Some(&Value::Fdb(claim.reach.vtep.underlay)), "{}: no FDB entry", sender.name);
+                    let gateway = hop.gateway.unwrap();
+                    assert!(sender.kernel.contains_key(&Key::Neighbour(hop.device.clone(), gateway)), "no neighbour");
+                    let link = Key::Link(Device::new(Owner::VXLAN_DEVICE).unwrap());
+                    assert!(
+                        receiver.kernel.contains_key(&link),
+                        "{} sends to the overlay of {}, which has no link\n{}",
+                        sender.name,
+                        receiver.name,
+                        self.tail()
+                    );
+                } else {
+                    assert_eq!(
+                        hop.gateway,
+                        Some(receiver.config.node.addresses[usize::from(prefix.address().is_ipv6())])
+                    );
+                    let forward = Key::Sysctl("net/ipv4/ip_forward".into());
+                    assert!(receiver.kernel.contains_key(&forward), "{} does not forward", receiver.name);
+                }
+            }
+        }
+    }
+
+    /// Does `sender` reach every pod CIDR of every other node, over `plane`?
+    pub(crate) fn all_on(&self, plane: Plane) -> bool {
+        self.nodes.iter().all(|sender| {
+            self.store.0.claims.values().filter(|claim| claim.node != sender.name).all(|claim| {
+                let Some(Value::Route { via: Via::Hops(hops), .. }) = sender.kernel.get(&Key::Route(claim.pod_cidr.0))
+                else {
+                    return false;
+                };
+                (hops[0].device.as_str() == Owner::VXLAN_DEVICE) == (plane == Plane::Overlay)
+            })
+        })
+    }
+
+    /// Are all nodes steady on `plane`, with everything carried by it, and nothing left of the other plane?
+    pub(crate) fn settled_on(&self, plane: Plane) -> bool {
+        let claims = self.store.0.claims.len() == 2 * self.nodes.len();
+        claims
+            && self.all_on(plane)
+            && self.nodes.iter().all(|node| {
+                let steady = self.store.0.phases.get(&node.name).is_some_and(|phase| {
+                    phase.state == model::StateName::Steady && phase.wish == plane && phase.settled
+                });
+                let left = node.kernel.keys().any(|key| match (key, plane.other()) {
+                    (Key::Link(_) | Key::Fdb(..) | Key::Neighbour(..), Plane::Overlay) => true,
+                    (Key::Nexthop(hop), other) => {
+                        (hop.device.as_str() == Owner::VXLAN_DEVICE) == (other == Plane::Overlay)
+                    }
+                    _ => false,
+                });
+                steady && !left
+            })
+    }
+
+    /// Routes of every kernel, to see that none is taken away.
+    pub(crate) fn routes(&self) -> Vec<(NodeName, Key)> {
+        let routes = |node: &SimNode| {
+            let name = node.name.clone();
+            let keys: Vec<Key> = node.kernel.keys().filter(|key| matches!(key, Key::Route(_))).cloned().collect();
+            keys.into_iter().map(move |key| (name.clone(), key))
+        };
+        self.nodes.iter().flat_map(routes).collect()
+    }
+
+    pub(crate) fn tail(&self) -> String {
+        let phases: Vec<String> = self.store.0.phases.values().map(|phase| format!("{phase:?}")).collect();
+        let log: Vec<&str> = self.log.iter().map(String::as_str).collect();
+        format!("{}\n{}\ndigest {:?}", log.join("\n"), phases.join("\n"), self.store.0.digest)
+    }
+}
+
+fn write_one(kernel: &mut BTreeMap<Key, Value>, write: &Write) -> Result<(), Refusal> {
+    let refuse = |errno: i32, message: &str| Err(Refusal { errno, message: message.to_owned() });
+    let missing = |kernel: &BTreeMap<Key, Value>, value: &Value| match value {
+        Value::Route { via: Via::Hops(hops), .. } => {
+            let object = match &hops[..] {
+                [hop] => Key::Nexthop(hop.clone()),
+                _ => Key::NexthopGroup(hops.clone()),
+            };
+            !kernel.contains_key(&object)
+        }
+        _ => false,
+    };
+    match write {
+        Write::Create(key, value) | Write::Replace(key, value) => {
+            let exclusive = matches!(write, Write::Create(..)) && !matches!(key, Key::Sysctl(_));
+            if exclusive && kernel.contains_key(key) {
+                return refuse(17, "File exists");
+            }
+            if matches!(write, Write::Replace(..)) && !kernel.contains_key(key) {
+                return refuse(2, "No such file or directory");
+            }
+            if missing(kernel, value) {
+                return refuse(2, "Nexthop id does not exist");
+            }
+            kernel.insert(key.clone(), value.clone());
+            Ok(())
+        }
+        Write::Delete(key) => {
+            kernel.remove(key);
+            let gone: BTreeSet<Hop> = match key {
+                Key::Nexthop(hop) => BTreeSet::from([hop.clone()]),
+                Key::Link(device) => {
+                    kernel.retain(|k, _| !matches!(k, Key::Fdb(d, _) | Key::Neighbour(d, _) if d == device));
+                    let on = |k: &Key| match k {
+                        Key::Nexthop(hop) if hop.device == *device => Some(hop.clone()),
+                        _ => None,
+                    };
+                    kernel.keys().filter_map(on).collect()
+                }
+                _ => BTreeSet::new(),
+            };
+            kernel.retain(|k, v| match (k, v) {
+                (Key::Nexthop(hop), _) => !gone.contains(hop),
+                (_, Value::Route { via: Via::Hops(hops), .. }) => !hops.iter().any(|hop| gone.contains(hop)),
+                _ => true,
+            });
+            Ok(())
+        }
+    }
+}
+
+fn address(index: usize) -> IpAddr {
+    format!("10.0.0.{}", index + 1).parse().unwrap()
+}
+
+fn link(device: &str, index: u32, addresses: &[(IpAddr, u8)]) -> LinkInfo {
+    LinkInfo {
+        device: Device::new(device).unwrap(),
+        index,
+        up: true,
+        mtu: 1500,
+        kind: String::new(),
+        addresses: addresses.to_vec(),
+    }
+}
