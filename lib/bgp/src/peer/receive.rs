@@ -1,0 +1,202 @@
+//! From bytes to Adj-RIB-In and on to Loc-RIB.
+
+use model::{Family, Moment, Prefix};
+use wire::{DecodeError, Message, Notification, RouteRefresh, Update};
+
+use super::Peer;
+use crate::counters::{MessageKind, Way};
+use crate::output::ConnId;
+use crate::policy::Refusal;
+use crate::session::{Input, State};
+use crate::speaker::Shared;
+
+impl Peer {
+    /// Bytes have arrived; [`Peer::work`] looks at them.
+    pub(crate) fn handle_bytes(&mut self, conn: ConnId, bytes: &[u8]) {
+        if let Some(link) = self.link_mut(conn) {
+            link.inbox.push(bytes);
+        }
+    }
+
+    /// TCP is gone. What had arrived before counts: a NOTIFICATION may be the last thing in it.
+    pub(crate) fn handle_closed(&mut self, conn: ConnId, error: Option<String>) {
+        if let Some(link) = self.link_mut(conn) {
+            link.closed = Some(error);
+        }
+    }
+
+    /// Octets of a connection that wait to be looked at.
+    pub(crate) fn backlog(&self, conn: ConnId) -> usize {
+        self.links.iter().find(|link| link.session.conn == conn).map_or(0, |link| link.inbox.len())
+    }
+
+    /// Decodes and takes in messages while there is `budget`, which shrinks by one a message and one a prefix.
+    pub(super) fn read(&mut self, now: Moment, conn: ConnId, budget: &mut usize, shared: &mut Shared) {
+        while *budget > 0 {
+            let Some(link) = self.links.iter_mut().find(|link| link.session.conn == conn) else { return };
+            let (decoded, length) = match link.inbox.message(link.codec.max_message) {
+                Ok(None) => {
+                    if let Some(error) = link.closed.take() {
+                        self.drive(now, conn, Input::TcpConnectionFails(error), shared);
+                    }
+                    return;
+                }
+                Ok(Some(message)) => {
+                    let is_notification = message.get(18) == Some(&3);
+                    let decoded = link.decoder.decode(message, &link.codec);
+                    let decoded = match decoded {
+                        // One that does not parse must not be answered with another.
+                        Err(_) if is_notification => {
+                            Ok(Message::Notification(Notification::new(0, 0, bytes::Bytes::new())))
+                        }
+                        other => other,
+                    };
+                    (decoded, message.len())
+                }
+                Err(error) => (Err(error), 0),
+            };
+            link.inbox.advance(length);
+            *budget -= 1;
+            match decoded {
+                Ok(message) => {
+                    self.counters.message(Way::In, MessageKind::of(&message));
+                    self.handle_message(now, conn, message, budget, shared);
+                }
+                Err(error) => self.drive(now, conn, Input::MessageErr(error), shared),
+            }
+        }
+    }
+
+    fn handle_message(&mut self, now: Moment, conn: ConnId, message: Message, budget: &mut usize, shared: &mut Shared) {
+        match message {
+            Message::Open(open) => self.handle_open(now, conn, &open, shared),
+            Message::Keepalive => self.drive(now, conn, Input::KeepAliveMsg, shared),
+            Message::Notification(told) => {
+                self.counters.notification(Way::In, told.code, told.subcode);
+                self.drive(now, conn, Input::NotifMsg(told), shared);
+            }
+            Message::Update(update) => {
+                *budget = budget.saturating_sub(update.withdrawn.len() + update.announced.len());
+                self.drive(now, conn, Input::UpdateMsg, shared);
+                self.handle_update(now, conn, update, shared);
+            }
+            Message::RouteRefresh(refresh) => {
+                self.drive(now, conn, Input::RouteRefreshMsg, shared);
+                self.handle_refresh(conn, refresh, shared);
+            }
+        }
+    }
+
+    /// The peer wants a family again; for one that was not negotiated, and for subtypes of RFC 7313, nothing is done.
+    fn handle_refresh(&mut self, conn: ConnId, refresh: RouteRefresh, shared: &Shared) {
+        let Some(link) = self.link_mut(conn).filter(|link| link.session.state() == State::Established) else { return };
+        if let Some(family) = refresh.family
+            && refresh.subtype == RouteRefresh::REQUEST
+            && link.codec.families.contains(&family)
+        {
+            link.rib_out.refresh(family, &shared.view.originated);
+        }
+    }
+
+    fn handle_update(&mut self, now: Moment, conn: ConnId, update: Update, shared: &mut Shared) {
+        let Some(link) = self.links.iter_mut().find(|link| link.session.conn == conn) else { return };
+        if link.session.state() != State::Established {
+            return;
+        }
+        for error in &update.errors {
+            self.counters.update_error(error);
+        }
+        if let Some(error) = update.errors.iter().max_by_key(|error| error.treatment) {
+            let sample = update.withdrawn.first().or(update.announced.first().map(|a| &a.prefix));
+            let about = sample.map(|prefix| format!(" (with {prefix})")).unwrap_or_default();
+            let text = format!("peer {}: UPDATE in error{about}: {error}", self.config.address);
+            self.last_error = Some((now, format!("UPDATE in error: {error}")));
+            shared.out.notice(now, &mut self.budget, true, text);
+        }
+        for prefix in &update.withdrawn {
+            if self.rib_in.withdraw(prefix) {
+                shared.rib.withdraw(*prefix, self.index);
+            }
+        }
+        if let Some(attributes) = &update.attributes {
+            let refusal = shared.view.refuse_attributes(attributes);
+            let mut last: Option<(std::sync::Arc<crate::route::Route>, Option<crate::Ineligible>)> = None;
+            for announced in &update.announced {
+                let prefix = announced.prefix;
+                if let Some(refusal) = shared.view.refuse_prefix(&prefix).or(refusal) {
+                    if self.rib_in.refuse(prefix, refusal) {
+                        shared.rib.withdraw(prefix, self.index);
+                    }
+                } else {
+                    let same = last.take().filter(|(route, _)| {
+                        route.next_hop == announced.next_hop && route.link_local == announced.link_local
+                    });
+                    let (route, ineligible) = same.unwrap_or_else(|| {
+                        let route = link.last_route.share(attributes, announced.next_hop, announced.link_local);
+                        let view = &shared.view;
+                        let ineligible = view.ineligible(&route, self.external, self.config.address, self.local);
+                        (route, ineligible)
+                    });
+                    self.rib_in.accept(prefix, route.clone());
+                    shared.rib.offer(prefix, self.index, route.clone(), ineligible);
+                    last = Some((route, ineligible));
+                }
+                if self.rib_in.received() > self.config.max_prefixes as usize {
+                    return self.exceed(now, conn, prefix, shared);
+                }
+            }
+        }
+        if let Some(family) = update.end_of_rib {
+            self.end(family);
+        }
+    }
+
+    /// More prefixes than the bound.
+    fn exceed(&mut self, now: Moment, conn: ConnId, prefix: Prefix, shared: &mut Shared) {
+        let most = self.config.max_prefixes;
+        let refused = self.rib_in.counts(Family::V4).1 + self.rib_in.counts(Family::V6).1;
+        let hint = match self.rib_in.refused_from(None).next() {
+            Some((sample, refusal)) => format!("; {refused} of them {refusal}, for example {sample}"),
+            None => String::new(),
+        };
+        let error = DecodeError {
+            notification: Notification::max_prefixes(prefix.family(), most),
+            what: format!("announced more than {most} prefixes (maxPrefixes){hint}"),
+        };
+        self.drive(now, conn, Input::MessageErr(error), shared);
+    }
+
+    /// The bound may be another one now.
+    pub(crate) fn check_bound(&mut self, now: Moment, shared: &mut Shared) {
+        if self.live && self.rib_in.received() > self.config.max_prefixes as usize {
+            let conn = self.furthest().map(|link| link.session.conn);
+            let sample = self.rib_in.accepted_after(None).map(|(prefix, _)| prefix);
+            let sample = sample.chain(self.rib_in.refused_from(None).map(|(prefix, _)| prefix)).next().copied();
+            if let (Some(conn), Some(sample)) = (conn, sample) {
+                self.exceed(now, conn, sample, shared);
+            }
+        }
+    }
+
+    /// We originate this prefix ourselves now.
+    pub(crate) fn refuse_own(&mut self, prefix: Prefix, shared: &mut Shared) {
+        if self.rib_in.accepted(&prefix).is_some() {
+            self.rib_in.refuse(prefix, Refusal::OwnPodCidr);
+            shared.rib.withdraw(prefix, self.index);
+        }
+    }
+
+    /// End-of-RIB: with the last family's, what the peer has not said again is gone (RFC 4724 section 4.2).
+    fn end(&mut self, family: Family) {
+        self.end_of_rib.insert(family);
+        if self.has_told_all() {
+            self.sweep_old();
+        }
+    }
+
+    /// Has End-of-RIB come for every negotiated family, or is it waited for no longer?
+    pub(crate) fn has_told_all(&self) -> bool {
+        let link = self.furthest().filter(|_| self.live);
+        self.end_of_rib_waived || link.is_none_or(|link| link.codec.families.is_subset(&self.end_of_rib))
+    }
+}

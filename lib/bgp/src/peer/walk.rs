@@ -1,0 +1,81 @@
+//! Work on all paths of a peer, in slices.
+
+use model::{Moment, Prefix};
+
+use super::Peer;
+use crate::output::ConnId;
+use crate::speaker::Shared;
+
+/// A walk over the accepted paths: takes away those of old sessions, asks the policy again, decides again.
+#[derive(Clone, Debug)]
+pub(super) struct Walk {
+    after: Option<Prefix>,
+    /// Paths of earlier generations than this go.
+    pub(super) sweep_below: u32,
+}
+
+impl Peer {
+    /// Walks all paths from the start, and takes away those of generations before `sweep_below`.
+    pub(crate) fn walk_all(&mut self, sweep_below: u32) {
+        let sweep_below = self.walk.as_ref().map_or(0, |walk| walk.sweep_below).max(sweep_below);
+        self.walk = Some(Walk { after: None, sweep_below });
+    }
+
+    /// Has it no paths left, and nothing to do about them?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.walk.is_none() && self.rib_in.is_empty() && self.links.is_empty()
+    }
+
+    /// Is there work that need not wait for anything?
+    pub(crate) fn has_work(&self) -> bool {
+        self.walk.is_some() || self.can_write() || self.links.iter().any(|link| link.has_messages())
+    }
+
+    /// Works while there is `budget`: walks first, as what goes should go before more comes.
+    pub(crate) fn work(&mut self, now: Moment, budget: &mut usize, shared: &mut Shared) {
+        self.walk(budget, shared);
+        let conns: Vec<ConnId> = self.links.iter().map(|link| link.session.conn).collect();
+        for conn in conns {
+            self.read(now, conn, budget, shared);
+        }
+        // What was read may have ended a session: its paths go in the same slice, as far as it reaches.
+        self.walk(budget, shared);
+        // A slice that was used up by reading must not keep others from hearing of us.
+        let share = (*budget).max(1000);
+        let mut left = share;
+        self.write(now, &mut left, shared);
+        *budget = budget.saturating_sub(share - left);
+    }
+
+    fn walk(&mut self, budget: &mut usize, shared: &mut Shared) {
+        if *budget == 0 {
+            return;
+        }
+        let Some(mut walk) = self.walk.take() else { return };
+        let ahead = self.rib_in.accepted_after(walk.after).take(*budget);
+        let slice: Vec<_> = ahead.map(|(prefix, accepted)| (*prefix, accepted.clone())).collect();
+        // A slice that is not full holds the end.
+        if slice.len() == *budget {
+            walk.after = slice.last().map(|(prefix, _)| *prefix);
+            self.walk = Some(walk.clone());
+        }
+        *budget -= slice.len();
+        for (prefix, accepted) in slice {
+            if accepted.generation < walk.sweep_below {
+                self.rib_in.remove_accepted(&prefix);
+                shared.rib.withdraw(prefix, self.index);
+                continue;
+            }
+            let view = &shared.view;
+            let refusal = view.refuse_prefix(&prefix).or_else(|| view.refuse_attributes(&accepted.route.attributes));
+            if let Some(refusal) = refusal {
+                self.rib_in.refuse(prefix, refusal);
+                shared.rib.withdraw(prefix, self.index);
+                continue;
+            }
+            let stale = !self.live || accepted.generation < self.rib_in.generation();
+            let ineligible = view.ineligible(&accepted.route, self.external, self.config.address, self.local);
+            shared.rib.amend(prefix, self.index, stale, ineligible);
+        }
+    }
+}

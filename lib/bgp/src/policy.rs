@@ -1,0 +1,159 @@
+//! Import policy: default deny (RFC 8212). Accepted are slices of the cluster's pools, and of them none of our own.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use model::{Asn, ClusterPool, Prefix, RouterId};
+use serde::{Deserialize, Serialize};
+use wire::Attributes;
+
+use crate::decide::Ineligible;
+use crate::local::LocalAddresses;
+use crate::route::Route;
+
+/// Why the policy refuses a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[repr(u8)]
+pub enum Refusal {
+    /// 0.0.0.0/0 or ::/0.
+    DefaultRoute,
+    /// Not inside a pool, or not of the pool's node length.
+    NotASlice,
+    /// The same as, inside of, or around a prefix that we originate.
+    OwnPodCidr,
+    /// An address of this host is in it.
+    Connected,
+    /// Our AS is on the AS_PATH already.
+    AsLoop,
+    /// ORIGINATOR_ID or CLUSTER_LIST says that it came from us (RFC 4456 section 8).
+    ReflectedLoop,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::DefaultRoute => "refused: default route",
+            Refusal::NotASlice => "refused: not a node's slice of any pool",
+            Refusal::OwnPodCidr => "refused: our own pod CIDR",
+            Refusal::Connected => "refused: holds an address of this host",
+            Refusal::AsLoop => "refused: our AS is on the AS path",
+            Refusal::ReflectedLoop => "refused: reflected back to us",
+        })
+    }
+}
+
+/// What policy and eligibility look at.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) local_asn: Asn,
+    pub(crate) router_id: RouterId,
+    pub(crate) originated: BTreeSet<Prefix>,
+    pub(crate) addresses: LocalAddresses,
+    pools: Vec<ClusterPool>,
+    /// Originated prefixes that are no slice; only these can overlap a slice without being equal to it.
+    odd: Vec<Prefix>,
+    /// Own addresses inside the pools.
+    inside: Vec<IpAddr>,
+}
+
+impl View {
+    pub(crate) fn new(local_asn: Asn, router_id: RouterId, pools: Vec<ClusterPool>) -> View {
+        View {
+            local_asn,
+            router_id,
+            originated: BTreeSet::new(),
+            addresses: LocalAddresses::default(),
+            pools,
+            odd: Vec::new(),
+            inside: Vec::new(),
+        }
+    }
+
+    /// New pools.
+    pub(crate) fn set_pools(&mut self, pools: Vec<ClusterPool>) {
+        self.pools = pools;
+        self.odd = self.originated.iter().filter(|p| !self.is_slice(p)).copied().collect();
+        self.find_inside();
+    }
+
+    /// New addresses of this host.
+    pub(crate) fn set_addresses(&mut self, addresses: LocalAddresses) {
+        self.addresses = addresses;
+        self.find_inside();
+    }
+
+    /// Originates a prefix, or no longer. Was that news?
+    pub(crate) fn originate(&mut self, prefix: Prefix, on: bool) -> bool {
+        let news = if on { self.originated.insert(prefix) } else { self.originated.remove(&prefix) };
+        if news && !self.is_slice(&prefix) {
+            self.odd.retain(|p| *p != prefix);
+            if on {
+                self.odd.push(prefix);
+            }
+        }
+        news
+    }
+
+    /// Is it a node's slice of a pool?
+    pub(crate) fn is_slice(&self, prefix: &Prefix) -> bool {
+        self.pools.iter().any(|pool| pool.is_slot(prefix))
+    }
+
+    /// Policy on the prefix alone.
+    pub(crate) fn refuse_prefix(&self, prefix: &Prefix) -> Option<Refusal> {
+        if prefix.is_default() {
+            return Some(Refusal::DefaultRoute);
+        }
+        if self.originated.contains(prefix) || self.odd.iter().any(|own| own.overlaps(prefix)) {
+            return Some(Refusal::OwnPodCidr);
+        }
+        if !self.is_slice(prefix) {
+            // Rare enough to look closely, for the sake of the right word.
+            let own = self.originated.iter().take(1000).any(|own| own.overlaps(prefix));
+            return Some(if own { Refusal::OwnPodCidr } else { Refusal::NotASlice });
+        }
+        self.inside.iter().any(|address| prefix.holds(address)).then_some(Refusal::Connected)
+    }
+
+    /// Policy on what all prefixes of an UPDATE share.
+    pub(crate) fn refuse_attributes(&self, attributes: &Attributes) -> Option<Refusal> {
+        if attributes.as_path.contains(self.local_asn) {
+            return Some(Refusal::AsLoop);
+        }
+        let own = self.router_id.0;
+        let reflected = attributes.originator_id == Some(own) || attributes.cluster_list.contains(&own);
+        reflected.then_some(Refusal::ReflectedLoop)
+    }
+
+    /// Can the next hop be used, on a session of which `local` is our end and `peer` the other?
+    pub(crate) fn ineligible(
+        &self,
+        route: &Route,
+        external: bool,
+        peer: IpAddr,
+        local: Option<IpAddr>,
+    ) -> Option<Ineligible> {
+        let hop = route.next_hop;
+        let martian = hop.is_unspecified() || hop.is_loopback() || hop.is_multicast();
+        let broadcast = matches!(hop, IpAddr::V4(v4) if v4.is_broadcast() || v4.octets()[0] == 0);
+        if martian || broadcast {
+            return Some(Ineligible::MartianNextHop);
+        }
+        if local == Some(hop) || self.addresses.is_own(&hop) {
+            return Some(Ineligible::OwnNextHop);
+        }
+        let near = !external || hop == peer || local.is_some_and(|local| self.addresses.share_subnet(&local, &hop));
+        (!near).then_some(Ineligible::NotOnSubnet)
+    }
+
+    fn find_inside(&mut self) {
+        let pools = &self.pools;
+        let inside = self.addresses.iter().filter(|a| pools.iter().any(|pool| pool.cidr.holds(a)));
+        self.inside = inside.copied().collect();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! What the operator and the claims say to the speaker.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use model::{Asn, ClusterPool, RouterId};
+use serde::{Deserialize, Serialize};
+
+/// The speaker's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpeakerConfig {
+    /// Own AS number.
+    pub local_asn: Asn,
+    /// Own BGP Identifier.
+    pub router_id: RouterId,
+    /// Hold time that we propose, whole seconds: 0, or 3 to 65535.
+    pub hold_time: Duration,
+    /// First wait between two dials; doubles with each failure up to [`SpeakerConfig::MAX_RETRY`], jitter down to 75 %.
+    pub connect_retry: Duration,
+    /// How long paths outlive a TCP session that broke without a NOTIFICATION; the negotiated hold time if absent.
+    pub stale_time: Option<Duration>,
+    /// Most equal paths in a multipath set, at least 1.
+    pub max_paths: u8,
+    /// Only slices of these are accepted from peers.
+    pub pools: Vec<ClusterPool>,
+    /// Peers; addresses are unique (of two with one address the last counts).
+    pub peers: Vec<PeerConfig>,
+    /// Seed of all jitter.
+    pub seed: u64,
+}
+
+impl SpeakerConfig {
+    /// Default of [`SpeakerConfig::connect_retry`].
+    pub const CONNECT_RETRY: Duration = Duration::from_secs(5);
+    /// Longest wait between two dials.
+    pub const MAX_RETRY: Duration = Duration::from_secs(120);
+
+    /// No pools, no peers, and defaults for the rest: hold time 90 s, 16 paths.
+    pub fn new(local_asn: Asn, router_id: RouterId) -> SpeakerConfig {
+        SpeakerConfig {
+            local_asn,
+            router_id,
+            hold_time: Duration::from_secs(90),
+            connect_retry: Self::CONNECT_RETRY,
+            stale_time: None,
+            max_paths: 16,
+            pools: Vec::new(),
+            peers: Vec::new(),
+            seed: 0,
+        }
+    }
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerConfig {
+    /// Address of the peer: where we dial, and where its connections must come from.
+    pub address: IpAddr,
+    /// TCP port that we dial.
+    pub port: u16,
+    /// AS number of the peer; our own makes it iBGP.
+    pub asn: Asn,
+    /// Source address of the session; chosen by the kernel if absent.
+    pub local_address: Option<IpAddr>,
+    /// Never dial, only wait for the peer.
+    pub passive: bool,
+    /// Hold time for this peer instead of [`SpeakerConfig::hold_time`].
+    pub hold_time: Option<Duration>,
+    /// Most prefixes that the peer may announce, refused ones counted too; one more closes the session (Cease 6/1).
+    pub max_prefixes: u32,
+    /// Made from a claim, not by an operator.
+    pub mesh: bool,
+    /// Another number means another MD5 key: the session is opened anew with it.
+    pub key_generation: u64,
+    /// Words for people.
+    pub description: Option<String>,
+}
+
+impl PeerConfig {
+    /// A peer at port 179 that may announce 20,000 prefixes.
+    pub fn new(address: IpAddr, asn: Asn) -> PeerConfig {
+        PeerConfig {
+            address,
+            port: 179,
+            asn,
+            local_address: None,
+            passive: false,
+            hold_time: None,
+            max_prefixes: 20_000,
+            mesh: false,
+            key_generation: 0,
+            description: None,
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The speaker: all peers, the tables between them, and the order of work.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
+
+use model::kernel::Device;
+use model::{Moment, Prefix};
+use wire::{Notification, cease};
+
+use crate::chance::Chance;
+use crate::loc_rib::{BestPath, LocRib};
+use crate::local::LocalAddresses;
+use crate::output::{ConnId, NoticeBudget, Output, Outputs};
+use crate::peer::Peer;
+use crate::policy::View;
+use crate::settings::SpeakerConfig;
+use crate::status::Stranger;
+
+mod configure;
+mod query;
+
+/// What all peers work with.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: SpeakerConfig,
+    pub(crate) view: View,
+    pub(crate) rib: LocRib,
+    pub(crate) out: Outputs,
+    pub(crate) chance: Chance,
+    /// Shut down: no session opens.
+    pub(crate) shut: bool,
+    /// Whose connection it is.
+    pub(crate) conns: BTreeMap<ConnId, IpAddr>,
+}
+
+/// A BGP speaker. See the crate's page for the order of calls.
+#[derive(Debug)]
+pub struct Speaker {
+    shared: Shared,
+    peers: BTreeMap<IpAddr, Peer>,
+    /// Peers with work that waits for nothing.
+    busy: BTreeSet<IpAddr>,
+    /// Who of them had the last slice.
+    turn: Option<IpAddr>,
+    /// Peers by their next deadline; the same the other way round.
+    deadlines: BTreeSet<(Moment, IpAddr)>,
+    deadline_of: BTreeMap<IpAddr, Moment>,
+    strangers: VecDeque<Stranger>,
+    strangers_total: u64,
+    budget: NoticeBudget,
+    /// The latest time that was told.
+    now: Moment,
+}
+
+impl Speaker {
+    /// Work at a stretch, in messages and prefixes: a few milliseconds.
+    const SLICE: usize = 2000;
+    /// Octets of a connection that may wait; beyond that, taking in more costs the work on as many.
+    const MOST_BACKLOG: usize = 256 * 1024;
+    /// Strangers that are remembered.
+    const STRANGERS: usize = 64;
+
+    /// A speaker with these peers. Dials come out of the first [`Speaker::handle_timeout`].
+    pub fn new(now: Moment, config: SpeakerConfig) -> Speaker {
+        let view = View::new(config.local_asn, config.router_id, config.pools.clone());
+        let mut speaker = Speaker {
+            shared: Shared {
+                view,
+                rib: LocRib::new(config.max_paths),
+                out: Outputs::default(),
+                chance: Chance::new(config.seed),
+                shut: false,
+                conns: BTreeMap::new(),
+                settings: SpeakerConfig { peers: Vec::new(), ..config.clone() },
+            },
+            peers: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            turn: None,
+            deadlines: BTreeSet::new(),
+            deadline_of: BTreeMap::new(),
+            strangers: VecDeque::new(),
+            strangers_total: 0,
+            budget: NoticeBudget::default(),
+            now,
+        };
+        speaker.handle_config(now, config);
+        speaker
+    }
+
+    /// Ends all sessions with Cease 6/2; none opens any more until the next [`Speaker::handle_config`]. The paths of
+    /// the peers go.
+    pub fn handle_shutdown(&mut self, now: Moment) {
+        self.now = now;
+        self.shared.shut = true;
+        let cease = Notification::cease(cease::SHUTDOWN, "");
+        self.each(|peer, shared| peer.stop(now, &cease, shared));
+        self.handle_work(now, Self::SLICE);
+    }
+
+    /// Originates a prefix, or no longer. Peers hear of it at once.
+    pub fn handle_originate(&mut self, now: Moment, prefix: Prefix, on: bool) {
+        self.now = now;
+        if !self.shared.view.originate(prefix, on) {
+            return;
+        }
+        let slice = self.shared.view.is_slice(&prefix);
+        self.each(|peer, shared| {
+            if on && !slice {
+                // It may overlap anything.
+                peer.walk_all(0);
+            } else if on {
+                peer.refuse_own(prefix, shared);
+            } else if peer.rib_in.refused(&prefix).is_some() || !slice {
+                // What was refused as our own may be good now, and was not kept.
+                peer.ask_again(now, shared);
+            }
+            if on {
+                peer.renew_exports(now, shared);
+            }
+            peer.touch(prefix);
+        });
+        self.handle_work(now, Self::SLICE);
+    }
+
+    /// Addresses of this host with prefix lengths and devices: for next-hop checks, and for the next hop of the family
+    /// that is not the session's.
+    pub fn handle_local_addresses(&mut self, addresses: Vec<(IpAddr, u8, Device)>) {
+        let addresses = LocalAddresses::new(addresses);
+        if addresses == self.shared.view.addresses {
+            return;
+        }
+        self.shared.view.set_addresses(addresses);
+        let now = self.now;
+        self.each(|peer, shared| {
+            peer.walk_all(0);
+            peer.renew_exports(now, shared);
+        });
+        self.handle_work(now, Self::SLICE);
+    }
+
+    /// Someone has connected. Whoever is no peer is closed at once, and remembered.
+    pub fn handle_accepted(&mut self, now: Moment, conn: ConnId, local: SocketAddr, remote: SocketAddr) {
+        self.now = now;
+        let address = remote.ip().to_canonical();
+        match self.peers.get_mut(&address).filter(|peer| !peer.gone) {
+            Some(peer) => {
+                peer.handle_accepted(now, conn, local, &mut self.shared);
+                self.settle(address);
+            }
+            None => self.turn_away(now, conn, address),
+        }
+    }
+
+    /// A dial is through; `local` is our end.
+    pub fn handle_dialed(&mut self, now: Moment, conn: ConnId, local: SocketAddr) {
+        self.with(now, conn, |peer, shared| peer.handle_dialed(now, conn, local, shared));
+    }
+
+    /// A dial has failed, with the kernel's words.
+    pub fn handle_dial_failed(&mut self, now: Moment, conn: ConnId, error: String) {
+        self.handle_closed(now, conn, Some(error));
+    }
+
+    /// Bytes have arrived. A slice of them is worked on at once; the rest is for [`Speaker::handle_work`].
+    pub fn handle_bytes(&mut self, now: Moment, conn: ConnId, bytes: &[u8]) {
+        self.with(now, conn, |peer, shared| {
+            peer.handle_bytes(conn, bytes);
+            loop {
+                peer.work(now, &mut Self::SLICE.clone(), shared);
+                if peer.backlog(conn) <= Self::MOST_BACKLOG {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// A connection is gone; `error` are the kernel's words, `None` when the peer closed it.
+    pub fn handle_closed(&mut self, now: Moment, conn: ConnId, error: Option<String>) {
+        self.with(now, conn, |peer, shared| {
+            peer.handle_closed(conn, error);
+            peer.work(now, &mut Self::SLICE.clone(), shared);
+        });
+    }
+
+    /// The kernel has taken all bytes that were sent on a connection.
+    pub fn handle_drained(&mut self, now: Moment, conn: ConnId) {
+        self.with(now, conn, |peer, shared| {
+            peer.handle_drained(conn);
+            peer.work(now, &mut Self::SLICE.clone(), shared);
+        });
+    }
+
+    /// Runs the timers that have run out, and a slice of work.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        self.now = now;
+        while let Some((at, address)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            match self.peers.get_mut(&address) {
+                Some(peer) => {
+                    peer.handle_timeout(now, &mut self.shared);
+                    self.settle(address);
+                }
+                None => {
+                    self.deadlines.remove(&(at, address));
+                }
+            }
+        }
+        self.handle_work(now, Self::SLICE);
+    }
+
+    /// Works off up to `slice` messages and prefixes, peer by peer in turn; 2000 are a few milliseconds.
+    pub fn handle_work(&mut self, now: Moment, slice: usize) {
+        self.now = now;
+        let mut left = slice;
+        while left > 0 {
+            let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
+            let next = self.busy.range((after, Bound::Unbounded)).next().or(self.busy.first()).copied();
+            let Some(address) = next else { return };
+            self.turn = Some(address);
+            if let Some(peer) = self.peers.get_mut(&address) {
+                let before = left;
+                peer.work(now, &mut left, &mut self.shared);
+                // Work that costs nothing must not go on for ever.
+                left = left.min(before - 1);
+            }
+            self.settle(address);
+        }
+    }
+
+    /// Is there work that waits for nothing? Then call [`Speaker::handle_work`] soon.
+    pub fn has_work(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
+    /// The next thing to do outside.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.shared.out.pop()
+    }
+
+    /// When [`Speaker::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Up to `at_most` prefixes whose multipath set has changed since this was last asked; each once.
+    pub fn poll_changed(&mut self, at_most: usize) -> Vec<Prefix> {
+        self.shared.rib.take_changed(at_most)
+    }
+
+    /// Does [`Speaker::poll_changed`] have something?
+    pub fn has_changed(&self) -> bool {
+        self.shared.rib.has_changed()
+    }
+
+    /// The multipath set of a prefix, best first; empty if there is no usable path. Stale paths are in it when there
+    /// is no fresh one.
+    pub fn best(&self, prefix: &Prefix) -> Vec<BestPath> {
+        self.shared.rib.best(prefix)
+    }
+
+    fn turn_away(&mut self, now: Moment, conn: ConnId, address: IpAddr) {
+        self.shared.out.push(Output::Close { conn, flush: false });
+        self.strangers_total += 1;
+        let known = self.strangers.iter().position(|stranger| stranger.address == address);
+        let mut stranger =
+            known.and_then(|at| self.strangers.remove(at)).unwrap_or(Stranger { address, attempts: 0, last: now });
+        stranger.attempts += 1;
+        stranger.last = now;
+        if stranger.attempts == 1 {
+            let text = format!("connection from {address} refused: it is no peer; add it to bgp.peers if it should be");
+            self.shared.out.notice(now, &mut self.budget, true, text);
+        }
+        self.strangers.push_back(stranger);
+        if self.strangers.len() > Self::STRANGERS {
+            self.strangers.pop_front();
+        }
+    }
+
+    /// Does something with the peer of a connection; nothing if it is known no more.
+    fn with(&mut self, now: Moment, conn: ConnId, action: impl FnOnce(&mut Peer, &mut Shared)) {
+        self.now = now;
+        let Some(address) = self.shared.conns.get(&conn).copied() else { return };
+        if let Some(peer) = self.peers.get_mut(&address) {
+            action(peer, &mut self.shared);
+            self.settle(address);
+        }
+    }
+
+    fn each(&mut self, mut action: impl FnMut(&mut Peer, &mut Shared)) {
+        let addresses: Vec<IpAddr> = self.peers.keys().copied().collect();
+        for address in addresses {
+            if let Some(peer) = self.peers.get_mut(&address) {
+                action(peer, &mut self.shared);
+            }
+            self.settle(address);
+        }
+    }
+
+    /// Notes when a peer is to be looked at again; forgets one that is gone and has left nothing.
+    fn settle(&mut self, address: IpAddr) {
+        let Some(peer) = self.peers.get(&address) else { return };
+        if peer.gone && peer.is_empty() {
+            self.shared.rib.leave(peer.index);
+            self.peers.remove(&address);
+            self.busy.remove(&address);
+            if let Some(at) = self.deadline_of.remove(&address) {
+                self.deadlines.remove(&(at, address));
+            }
+            return;
+        }
+        if peer.has_work() {
+            self.busy.insert(address);
+        } else {
+            self.busy.remove(&address);
+        }
+        let next = peer.next_timeout();
+        let before = match next {
+            Some(at) => self.deadline_of.insert(address, at),
+            None => self.deadline_of.remove(&address),
+        };
+        if before != next {
+            if let Some(at) = before {
+                self.deadlines.remove(&(at, address));
+            }
+            if let Some(at) = next {
+                self.deadlines.insert((at, address));
+            }
+        }
+    }
+}

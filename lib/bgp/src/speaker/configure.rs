@@ -1,0 +1,144 @@
+//! Another configuration, and what an operator asks for: hitless for whom it does not concern.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use model::Moment;
+use wire::{Notification, cease};
+
+use super::Speaker;
+use crate::output::Output;
+use crate::peer::Peer;
+use crate::session::State;
+use crate::settings::{PeerConfig, SpeakerConfig};
+
+impl Speaker {
+    /// Takes another configuration. Unchanged peers keep their sessions. A peer that is left out gets Cease 6/3; one
+    /// whose AS number, source address or key is another, and all of them when our AS number or router ID is, get
+    /// Cease 6/6 and are dialed again. Hold times count from the next session on. Ends a shutdown.
+    pub fn handle_config(&mut self, now: Moment, config: SpeakerConfig) {
+        self.now = now;
+        let wanted: BTreeMap<IpAddr, PeerConfig> =
+            config.peers.iter().map(|peer| (peer.address, peer.clone())).collect();
+        let settings = SpeakerConfig { peers: Vec::new(), ..config };
+        let before = std::mem::replace(&mut self.shared.settings, settings.clone());
+        let was_shut = std::mem::take(&mut self.shared.shut);
+        self.remove_peers(now, &wanted);
+        let identity = (before.local_asn, before.router_id) != (settings.local_asn, settings.router_id);
+        if identity {
+            self.shared.view.local_asn = settings.local_asn;
+            self.shared.view.router_id = settings.router_id;
+        }
+        let pools = before.pools != settings.pools;
+        if pools {
+            self.shared.view.set_pools(settings.pools.clone());
+        }
+        self.shared.rib.set_max_paths(settings.max_paths);
+        for (address, peer) in wanted {
+            self.configure(now, address, peer, identity || was_shut);
+        }
+        if pools || before.max_paths != settings.max_paths {
+            self.each(|peer, shared| {
+                peer.walk_all(0);
+                // What was refused was not kept, and may be good now.
+                if pools && peer.rib_in.refused_from(None).next().is_some() && !peer.ask_again(now, shared) {
+                    let text = format!(
+                        "peer {}: the pools have changed, and it does not answer to route refresh: `biplane bgp reset {}` \
+                         makes it announce again what was refused",
+                        peer.config.address, peer.config.address
+                    );
+                    shared.out.push(Output::Notice { warn: true, text });
+                }
+            });
+        }
+        self.handle_work(now, Self::SLICE);
+    }
+
+    /// Resets a peer, or all of them for `None`: hard with Cease 6/4, soft by route refresh both ways. Says in words
+    /// what was done; the error names the peers that there are.
+    pub fn handle_reset(&mut self, now: Moment, peer: Option<IpAddr>, soft: bool) -> Result<String, String> {
+        self.now = now;
+        let known = self.peers.iter().filter(|(_, peer)| !peer.gone).map(|(address, _)| *address);
+        let chosen: Vec<IpAddr> = known.filter(|address| peer.is_none_or(|peer| peer == *address)).collect();
+        if chosen.is_empty() {
+            return Err(self.no_such_peer(peer));
+        }
+        let mut done = Vec::new();
+        let mut undone = Vec::new();
+        for address in chosen {
+            let Some(peer) = self.peers.get_mut(&address) else { continue };
+            let shared = &mut self.shared;
+            if soft && peer.is_live() {
+                peer.tell_again(shared);
+                match peer.ask_again(now, shared) {
+                    true => done.push(format!("{address}: asked to announce again, and told again")),
+                    false => done.push(format!("{address}: told again; it does not answer to route refresh itself")),
+                }
+            } else if soft {
+                undone.push(format!("{address}: no session to refresh, it is {}", peer.state().0));
+            } else if peer.state().0 >= State::OpenSent {
+                peer.stop(now, &Notification::cease(cease::RESET, ""), shared);
+                done.push(format!("{address}: session reset"));
+            } else if shared.shut {
+                undone.push(format!("{address}: the speaker is shut down"));
+            } else {
+                peer.dial_now(now, shared);
+                done.push(match peer.config.passive {
+                    true => format!("{address}: no session; it is passive: the peer has to connect"),
+                    false => format!("{address}: no session; dialing now"),
+                });
+            }
+            self.settle(address);
+        }
+        self.handle_work(now, Self::SLICE);
+        if done.is_empty() {
+            return Err(undone.join("\n"));
+        }
+        done.append(&mut undone);
+        Ok(done.join("\n"))
+    }
+
+    fn no_such_peer(&self, peer: Option<IpAddr>) -> String {
+        let known: Vec<String> = self.peers.keys().take(20).map(IpAddr::to_string).collect();
+        let more = self.peers.len().saturating_sub(known.len());
+        let known = match (known.is_empty(), more) {
+            (true, _) => "there are no peers".to_owned(),
+            (false, 0) => format!("the peers are {}", known.join(", ")),
+            (false, more) => format!("the peers are {} and {more} more", known.join(", ")),
+        };
+        match peer {
+            Some(peer) => format!("no peer {peer}: {known}"),
+            None => known,
+        }
+    }
+
+    fn remove_peers(&mut self, now: Moment, wanted: &BTreeMap<IpAddr, PeerConfig>) {
+        let cease = Notification::cease(cease::DECONFIGURED, "");
+        self.each(|peer, shared| {
+            if !peer.gone && !wanted.contains_key(&peer.config.address) {
+                peer.gone = true;
+                peer.stop(now, &cease, shared);
+            }
+        });
+    }
+
+    fn configure(&mut self, now: Moment, address: IpAddr, config: PeerConfig, reset: bool) {
+        let Some(peer) = self.peers.get_mut(&address) else {
+            let index = self.shared.rib.enter(address);
+            self.peers.insert(address, Peer::new(now, config, index));
+            return self.settle(address);
+        };
+        let returned = std::mem::take(&mut peer.gone);
+        let before = std::mem::replace(&mut peer.config, config);
+        let key = |c: &PeerConfig| (c.asn, c.local_address, c.key_generation);
+        if reset || returned || key(&before) != key(&peer.config) {
+            peer.stop(now, &Notification::cease(cease::OTHER_CHANGE, ""), &mut self.shared);
+        } else {
+            peer.check_bound(now, &mut self.shared);
+            if !peer.is_live() && (before.port, before.passive) != (peer.config.port, peer.config.passive) {
+                peer.dial_now(now, &mut self.shared);
+            }
+        }
+        self.settle(address);
+    }
+}

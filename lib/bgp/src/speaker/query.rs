@@ -1,0 +1,210 @@
+//! Answers for people and metrics.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use model::{Family, Prefix};
+use wire::Attributes;
+
+use super::Speaker;
+use crate::counters::{Counters, Way};
+use crate::loc_rib::Candidate;
+use crate::peer::Peer;
+use crate::session::State;
+use crate::status::{Direction, FamilyCounts, PathStatus, PeerStatus, RoutesQuery, Stranger};
+use crate::timers::Timer;
+
+impl Speaker {
+    /// All peers, by address.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.peers.values().filter(|peer| !peer.gone).map(|peer| self.peer_status(peer)).collect()
+    }
+
+    /// Established sessions, and all peers.
+    pub fn sessions(&self) -> (usize, usize) {
+        let there = || self.peers.values().filter(|peer| !peer.gone);
+        (there().filter(|peer| peer.is_live()).count(), there().count())
+    }
+
+    /// `Ok` when every peer with an Established session has sent End-of-RIB for all negotiated families, or has not
+    /// within 30 s; the error says who is waited for.
+    pub fn end_of_rib_complete(&self) -> Result<(), String> {
+        let Some(peer) = self.peers.values().find(|peer| peer.is_live() && !peer.has_told_all()) else { return Ok(()) };
+        let families = peer.furthest().map(|link| link.codec.families.clone()).unwrap_or_default();
+        let missing: Vec<String> = families.difference(&peer.end_of_rib).map(Family::to_string).collect();
+        Err(format!("waiting for End-of-RIB of peer {} ({})", peer.config.address, missing.join(", ")))
+    }
+
+    /// Number of accepted paths, of all peers.
+    pub fn holds_paths(&self) -> usize {
+        self.shared.rib.paths()
+    }
+
+    /// Addresses that connected and are no peers: the last 64, oldest first.
+    pub fn last_strangers(&self) -> Vec<Stranger> {
+        self.strangers.iter().cloned().collect()
+    }
+
+    /// Counters of all peers there are.
+    pub fn counters(&self) -> Counters {
+        let mut all = Counters { strangers: self.strangers_total, ..Counters::default() };
+        for (address, peer) in &self.peers {
+            peer.counters.report(*address, &mut all);
+        }
+        all
+    }
+
+    /// Paths, by prefix inside a peer (or inside Loc-RIB); at most `query.limit`.
+    pub fn routes(&self, query: RoutesQuery) -> Vec<PathStatus> {
+        let mut found = match query.direction {
+            Direction::Loc => self.loc(&query),
+            Direction::In => {
+                self.chosen(&query).flat_map(|peer| self.received(peer, &query)).take(query.limit).collect()
+            }
+            Direction::Out => self.chosen(&query).flat_map(|peer| sent(peer, &query)).take(query.limit).collect(),
+        };
+        found.truncate(query.limit);
+        found
+    }
+
+    fn chosen<'a>(&'a self, query: &'a RoutesQuery) -> impl Iterator<Item = &'a Peer> {
+        self.peers.values().filter(|peer| query.peer.is_none_or(|address| address == peer.config.address))
+    }
+
+    fn loc(&self, query: &RoutesQuery) -> Vec<PathStatus> {
+        let mut found = Vec::new();
+        let own = self.shared.view.originated.iter().filter(|_| query.peer.is_none());
+        for prefix in own.filter(|own| query.prefix.is_none_or(|wanted| wanted == **own)).take(query.limit) {
+            let mut status = bare(*prefix, None, "originated here".to_owned());
+            status.best = true;
+            status.origin = "igp".to_owned();
+            found.push(status);
+        }
+        for (prefix, candidates, set) in self.shared.rib.entries(query.prefix) {
+            if found.len() >= query.limit || query.prefix.is_some_and(|wanted| wanted != prefix) {
+                break;
+            }
+            for (at, candidate) in candidates.iter().enumerate() {
+                let peer = self.shared.rib.origins(candidate.peer).address;
+                if query.peer.is_none_or(|wanted| wanted == peer) {
+                    found.push(of_candidate(prefix, peer, candidate, at == 0 && set > 0, at < set));
+                }
+            }
+        }
+        found
+    }
+
+    fn received(&self, peer: &Peer, query: &RoutesQuery) -> Vec<PathStatus> {
+        let address = peer.config.address;
+        let of_accepted = |prefix: Prefix| {
+            let (candidate, multipath) = self.shared.rib.of_peer(&prefix, peer.index)?;
+            let best = candidate.reason == crate::Reason::Best;
+            Some(of_candidate(prefix, address, candidate, best, multipath))
+        };
+        if let Some(prefix) = query.prefix {
+            let refused = peer.rib_in.refused(&prefix).map(|refusal| bare(prefix, Some(address), refusal.to_string()));
+            return of_accepted(prefix).into_iter().chain(refused).collect();
+        }
+        let accepted = peer.rib_in.accepted_after(None).filter_map(|(prefix, _)| of_accepted(*prefix));
+        let refused = peer.rib_in.refused_from(None);
+        let refused = refused.map(|(prefix, refusal)| bare(*prefix, Some(address), refusal.to_string()));
+        accepted.take(query.limit).chain(refused.take(query.limit)).collect()
+    }
+
+    fn peer_status(&self, peer: &Peer) -> PeerStatus {
+        let (state, since) = peer.state();
+        let link = peer.furthest();
+        let agreed = link.and_then(|link| link.session.agreed());
+        let counts = Family::BOTH.map(|family| {
+            let (accepted, rejected) = peer.rib_in.counts(family);
+            let advertised = link.map_or(0, |link| link.rib_out.advertised(family));
+            (family, FamilyCounts { received: accepted + rejected, accepted, rejected, advertised })
+        });
+        let accepted: usize = counts.iter().map(|(_, counts)| counts.accepted).sum();
+        let local = link.and_then(|link| link.session.local).map(|local| local.ip().to_canonical());
+        PeerStatus {
+            address: peer.config.address,
+            port: peer.config.port,
+            asn: peer.config.asn,
+            mesh: peer.config.mesh,
+            passive: peer.config.passive,
+            description: peer.config.description.clone(),
+            state,
+            since,
+            local: local.or(peer.local().filter(|_| state == State::Established)),
+            router_id: agreed.map(|agreed| agreed.router_id),
+            hold_time: agreed.map(|agreed| agreed.hold_time),
+            families: agreed.map(|agreed| agreed.wire.families.clone()).unwrap_or_default(),
+            counts: BTreeMap::from(counts),
+            max_prefixes: peer.config.max_prefixes,
+            stale: if peer.is_live() { peer.rib_in.old() } else { accepted },
+            stale_until: peer
+                .timers
+                .at(Timer::Stale)
+                .or(peer.timers.at(Timer::EndOfRib).filter(|_| peer.rib_in.old() > 0)),
+            end_of_rib: peer.end_of_rib.clone(),
+            last_error: peer.last_error.clone(),
+            messages_in: peer.counters.messages(Way::In),
+            messages_out: peer.counters.messages(Way::Out),
+            established: peer.established,
+            next_dial: match peer.timers.at(Timer::ConnectRetry) {
+                Some(at) if !peer.config.passive => Some(at),
+                _ => peer.timers.at(Timer::IdleHold).filter(|_| !peer.config.passive),
+            },
+        }
+    }
+}
+
+/// What a peer was told.
+fn sent(peer: &Peer, query: &RoutesQuery) -> Vec<PathStatus> {
+    let Some(link) = peer.furthest() else { return Vec::new() };
+    let told = link.rib_out.iter().filter(|(prefix, _)| query.prefix.is_none_or(|wanted| wanted == **prefix));
+    let status = told.take(query.limit).map(|(prefix, export)| {
+        let mut status = bare(*prefix, Some(peer.config.address), "announced".to_owned());
+        status.next_hop = Some(export.next_hop);
+        describe(&mut status, &export.attributes);
+        status
+    });
+    status.collect()
+}
+
+fn bare(prefix: Prefix, peer: Option<IpAddr>, why: String) -> PathStatus {
+    PathStatus {
+        prefix,
+        peer,
+        next_hop: None,
+        as_path: String::new(),
+        origin: String::new(),
+        med: None,
+        local_pref: None,
+        communities: Vec::new(),
+        best: false,
+        multipath: false,
+        stale: false,
+        why,
+    }
+}
+
+fn of_candidate(prefix: Prefix, peer: IpAddr, candidate: &Candidate, best: bool, multipath: bool) -> PathStatus {
+    let why = match candidate.ineligible {
+        Some(ineligible) => ineligible.to_string(),
+        None => candidate.reason.to_string(),
+    };
+    let mut status = bare(prefix, Some(peer), why);
+    status.next_hop = Some(candidate.route.next_hop);
+    status.best = best;
+    status.multipath = multipath;
+    status.stale = candidate.stale;
+    describe(&mut status, &candidate.route.attributes);
+    status
+}
+
+fn describe(status: &mut PathStatus, attributes: &Attributes) {
+    status.as_path = attributes.as_path.to_string();
+    status.origin = attributes.origin.to_string();
+    status.med = attributes.med;
+    status.local_pref = attributes.local_pref;
+    let plain = attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff));
+    let large = attributes.large_communities.iter().map(|[a, b, c]| format!("{a}:{b}:{c}"));
+    status.communities = plain.chain(large).collect();
+}
