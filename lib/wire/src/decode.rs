@@ -46,7 +46,11 @@ fn decode_with(
         }
         rustbgpd_wire::Message::Keepalive => Ok(Message::Keepalive),
         other => Err(DecodeError {
-            notification: Notification::new(code::MESSAGE_HEADER, 3, Bytes::copy_from_slice(message.get(18..19).unwrap_or_default())),
+            notification: Notification::new(
+                code::MESSAGE_HEADER,
+                3,
+                Bytes::copy_from_slice(message.get(18..19).unwrap_or_default()),
+            ),
             what: format!("message type {:?}", other.message_type()),
         }),
     }

@@ -61,10 +61,10 @@ impl Decoder {
         let Parts { rest, reachability } = split(&raw.path_attributes, &negotiated.families);
         let list = self.list(&rest, negotiated)?;
         let mp = Reachability::decode(&reachability, negotiated)?;
-        if rest.is_empty() && body_announced.is_empty() && update.withdrawn.is_empty() && mp.reach.is_none() {
-            if let Some(unreach) = mp.unreach.as_ref().filter(|u| u.withdrawn.is_empty()) {
-                // Nothing but an empty MP_UNREACH_NLRI. With any other attribute beside it, it says nothing at all.
-                update.end_of_rib = family_of(unreach.afi, unreach.safi);
+        if rest.is_empty() && body_announced.is_empty() && update.withdrawn.is_empty() {
+            // Nothing but an empty MP_UNREACH_NLRI. With any other attribute beside it, it says nothing at all.
+            update.end_of_rib = mp.end_of_rib();
+            if update.end_of_rib.is_some() {
                 return Ok(update);
             }
         }
@@ -248,6 +248,15 @@ impl Reachability {
             }
         }
         Ok(reachability)
+    }
+
+    /// The family whose End-of-RIB this is, if nothing else is in the UPDATE.
+    fn end_of_rib(&self) -> Option<Family> {
+        let unreach = self.unreach.as_ref().filter(|unreach| unreach.withdrawn.is_empty())?;
+        if self.reach.is_some() || !self.errors.is_empty() {
+            return None;
+        }
+        family_of(unreach.afi, unreach.safi)
     }
 }
 
