@@ -19,6 +19,12 @@ pub enum OpenError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// The kernel is too old or built without what routes of ours name.
+    #[error("this kernel has no nexthop objects: Linux 5.3 or newer is needed")]
+    NoNexthopObjects,
+    /// The first look at the kernel failed.
+    #[error("cannot read the kernel: {0}")]
+    Read(String),
     /// The thread could not be started.
     #[error("thread of the kernel edge: {0}")]
     Thread(io::Error),
@@ -38,9 +44,6 @@ pub enum Error {
     /// Tables changed under every try, so no dump was whole (`NLM_F_DUMP_INTR`).
     #[error("{0}: the table changed during each of {1} dumps")]
     Interrupted(&'static str, u32),
-    /// The kernel sent something that is not netlink.
-    #[error("{0}: malformed answer of the kernel")]
-    Malformed(&'static str),
     /// Reading one of the things that are not rtnetlink failed.
     #[error("{0}")]
     Other(String),

@@ -11,14 +11,28 @@
 //! and of the nftables table.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod apply;
+mod decode;
+mod dump;
+mod encode;
 mod error;
 mod event;
 mod kernel;
+mod link;
+mod links;
+mod message;
+mod nexthops;
 pub mod nft;
+mod notice;
+mod socket;
 pub mod sysctl;
+mod uapi;
+mod view;
+mod watch;
 mod worker;
 
 pub use error::{Error, OpenError};
 pub use event::{Command, Event, Interest, ReadBack};
 pub use kernel::{Kernel, Options};
+pub use watch::Watch;
 pub use worker::Worker;

@@ -1,0 +1,167 @@
+//! Reads everything back: strict, filtered dumps, one table after the other.
+
+use std::collections::BTreeMap;
+
+use model::kernel::{Device, Foreign, Key, Value, Via};
+use model::{Family, Owner};
+
+use crate::decode::{self, Neigh, Nexthop, Route};
+use crate::encode::dump as ask;
+use crate::links::Links;
+use crate::message::{Batch, Message, family_number};
+use crate::nft::{self, Table};
+use crate::socket::{Socket, Step};
+use crate::view::{Judged, View};
+use crate::{Error, Interest, ReadBack, sysctl};
+
+/// Everything of ours, what is in our way, every link. Order of reading: what is named before what names it.
+pub(crate) fn read_back(socket: &mut Socket, view: &mut View, interest: &Interest) -> Result<ReadBack, Error> {
+    let links = links(socket)?;
+    view.interest = interest.clone();
+    // `127.0.0.1` and link-local addresses carry a number of the kernel's own where numbers are kept at all.
+    view.marks_addresses = links.addresses().next().is_none() || links.addresses().any(|a| a.protocol.is_some());
+    view.links = links;
+    read_nexthops(socket, view)?;
+
+    let mut found = Found::default();
+    for link in view.links.iter() {
+        found.take(view.judge_link(link));
+    }
+    for address in view.links.addresses() {
+        found.take(view.judge_address(address));
+    }
+    if let Some(index) = view.overlay_index() {
+        let families = [libc::AF_BRIDGE as u8, family_number(Family::V4), family_number(Family::V6)];
+        for family in families {
+            for neigh in neighbours(socket, family, index)? {
+                found.take(view.judge_neigh(&neigh));
+            }
+        }
+    }
+    found.ours.extend(view.nexthops.contents().map(|content| (content.key(), Value::There)));
+
+    let mut routes = Vec::new();
+    for family in Family::BOTH {
+        routes.append(&mut routes_of(socket, view, family)?);
+    }
+    view.own.clear();
+    view.sources.clear();
+    for route in routes.iter().filter(|route| View::is_our_route(route)) {
+        if let Judged::Ours(Key::Route(prefix), value) = view.judge_route(route) {
+            view.note_route(prefix, &value);
+        }
+    }
+    for route in &routes {
+        found.take(view.judge_route(route));
+    }
+    for path in &interest.sysctls {
+        if let Ok(Some(text)) = sysctl::read(path) {
+            found.ours.push((Key::Sysctl(path.clone()), Value::Sysctl(text)));
+        }
+    }
+    let table = nft::read_table().map_err(|refusal| Error::Other(format!("nftables: {refusal}")))?;
+    found.take(judge_masquerade(table));
+
+    let found = found.settle();
+    view.foreign = found.foreign.iter().map(|foreign| (foreign.key.clone(), foreign.what.clone())).collect();
+    Ok(ReadBack { ours: found.ours, foreign: found.foreign, links: view.links.infos() })
+}
+
+/// The nftables table under our name.
+pub(crate) fn judge_masquerade(table: Table) -> Judged {
+    match table {
+        Table::Absent => Judged::Nothing,
+        Table::Ours(value) => Judged::Ours(Key::Masquerade, value),
+        Table::Foreign(what) => Judged::Foreign(Foreign { key: Key::Masquerade, what }),
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    ours: Vec<(Key, Value)>,
+    foreign: Vec<Foreign>,
+}
+
+impl Found {
+    fn take(&mut self, judged: Judged) {
+        match judged {
+            Judged::Ours(key, value) => self.ours.push((key, value)),
+            Judged::Foreign(foreign) => self.foreign.push(foreign),
+            Judged::Nothing => {}
+        }
+    }
+
+    /// One entry a key. Two routes of ours on one key, which IPv4 allows, are told as a route of another shape.
+    fn settle(mut self) -> Found {
+        self.ours.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.ours.dedup_by(|(key, value), (kept, kept_value)| {
+            let twin = key == kept;
+            if let (true, Value::Route { .. }, Value::Route { via, .. }) = (twin, &*value, kept_value) {
+                *via = Via::Other("two routes".into());
+            }
+            twin
+        });
+        self.foreign.sort();
+        self.foreign.dedup();
+        self
+    }
+}
+
+/// Every link and every address.
+pub(crate) fn links(socket: &mut Socket) -> Result<Links, Error> {
+    let mut links = Links::default();
+    for link in collect(socket, "links", ask::links, decode::link)? {
+        links.insert(link);
+    }
+    for family in Family::BOTH {
+        for address in collect(socket, "addresses", ask::addresses(family), decode::interface_address)? {
+            links.insert_address(address);
+        }
+    }
+    Ok(links)
+}
+
+/// Every nexthop object, into the view.
+pub(crate) fn read_nexthops(socket: &mut Socket, view: &mut View) -> Result<(), Error> {
+    let found: Vec<Nexthop> = collect(socket, "nexthop objects", ask::nexthops, decode::nexthop)?;
+    // Links that came since the last look, by name only: what they are is learned by their notice.
+    let mut late: BTreeMap<u32, Device> = BTreeMap::new();
+    if found.iter().any(|nexthop| nexthop.oif.is_some_and(|index| view.links.by_index(index).is_none())) {
+        let now = links(socket)?;
+        late.extend(now.iter().map(|link| (link.index, link.device.clone())));
+    }
+    let last = std::mem::take(&mut view.nexthops);
+    view.nexthops = view.nexthops_from(&found, &late);
+    view.nexthops.go_on_from(&last);
+    view.nexthops_known = true;
+    Ok(())
+}
+
+fn neighbours(socket: &mut Socket, family: u8, index: u32) -> Result<Vec<Neigh>, Error> {
+    let what = if family == libc::AF_BRIDGE as u8 { "FDB entries" } else { "neighbours" };
+    collect(socket, what, ask::neighbours(family, index), |message| {
+        decode::neigh(message).filter(|neigh| neigh.index == index)
+    })
+}
+
+/// Routes of ours, and those of others that may be in our way; the rest is not kept, it may be a full table.
+fn routes_of(socket: &mut Socket, view: &View, family: Family) -> Result<Vec<Route>, Error> {
+    collect(socket, "routes", ask::routes(family), |message| {
+        decode::route(message, Owner::TABLE)
+            .filter(|route| View::is_our_route(route) || view.interest.pools.iter().any(|p| p.covers(&route.prefix)))
+    })
+}
+
+fn collect<T>(
+    socket: &mut Socket,
+    what: &'static str,
+    request: impl Fn(&mut Batch, u16, u32),
+    decode: impl Fn(&Message<'_>) -> Option<T>,
+) -> Result<Vec<T>, Error> {
+    let mut found = Vec::new();
+    socket.dump(what, request, |step| match step {
+        Step::Restart => found.clear(),
+        Step::Item(message) => found.extend(decode(message)),
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,152 @@
+//! Notices of the kernel, and the order in which they are told.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use model::kernel::{Key, Refusal, Value, Write};
+
+use crate::dump::{self, judge_masquerade};
+use crate::kernel::Kernel;
+use crate::message::messages;
+use crate::nft::{self, NftWatch};
+use crate::notice::News;
+use crate::socket::Socket;
+use crate::uapi::*;
+use crate::view::Judged;
+use crate::{Event, OpenError, sysctl};
+
+const GROUPS: [u32; 9] = [
+    GROUP_LINK,
+    GROUP_NEIGH,
+    GROUP_IPV4_IFADDR,
+    GROUP_IPV4_ROUTE,
+    GROUP_IPV6_IFADDR,
+    GROUP_IPV6_ROUTE,
+    GROUP_IPV4_NETCONF,
+    GROUP_IPV6_NETCONF,
+    GROUP_NEXTHOP,
+];
+/// Most datagrams taken in at a stretch, some tens of milliseconds: commands must not wait for a full table to pass by.
+const AT_ONCE: usize = 16_384;
+
+/// The side that hears.
+#[derive(Debug)]
+pub struct Watch {
+    socket: Socket,
+    nft: NftWatch,
+}
+
+impl Watch {
+    /// Joins every group that matters, in the network namespace of the calling thread.
+    pub fn open() -> Result<Watch, OpenError> {
+        let nft = NftWatch::open().map_err(|error| OpenError::Socket { doing: "listen to nftables", error })?;
+        Ok(Watch { socket: Socket::open(&GROUPS)?, nft })
+    }
+
+    /// Readable when something changed: links, addresses, routes, neighbours, FDB entries, nexthop objects.
+    pub fn route_socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Readable when nftables changed.
+    pub fn nft_socket(&self) -> BorrowedFd<'_> {
+        self.nft.as_fd()
+    }
+
+    /// Takes in what has come, without waiting. `true` in the second place if there may be more.
+    pub(crate) fn drain(&mut self, kernel: &mut Kernel, resolving: bool) -> (News, bool) {
+        let mut news = News::default();
+        let mut more = true;
+        for _ in 0..AT_ONCE {
+            match self.socket.receive() {
+                Ok(Some(datagram)) => {
+                    for message in messages(datagram) {
+                        kernel.view.handle_notice(&message, resolving, &mut news);
+                    }
+                }
+                Ok(None) => {
+                    more = false;
+                    break;
+                }
+                Err(error) => {
+                    kernel.view.nexthops_known = false;
+                    match error.raw_os_error() {
+                        Some(libc::ENOBUFS) => news.ask_read_back("notices were lost: the receive buffer was full"),
+                        _ => news.ask_read_back(format!("notices cannot be read: {error}")),
+                    }
+                    // What was lost may have been about links.
+                    if let Ok(links) = dump::links(&mut kernel.socket) {
+                        news.links |= links != kernel.view.links;
+                        kernel.view.links = links;
+                    }
+                }
+            }
+        }
+        if news.sysctls {
+            self.look_at_sysctls(kernel, &mut news);
+        }
+        match self.nft.read() {
+            Ok(true) => look_at_masquerade(kernel, &mut news),
+            Ok(false) => {}
+            Err(error) => news.ask_read_back(format!("notices of nftables cannot be read: {error}")),
+        }
+        (news, more)
+    }
+
+    /// The kernel tells that some sysctl of a device changed, not always which.
+    fn look_at_sysctls(&self, kernel: &Kernel, news: &mut News) {
+        for path in &kernel.view.interest.sysctls {
+            if let Ok(text) = sysctl::read(path) {
+                news.changed.insert(Key::Sysctl(path.clone()), text.map(Value::Sysctl));
+            }
+        }
+    }
+}
+
+fn look_at_masquerade(kernel: &mut Kernel, news: &mut News) {
+    match nft::read_table().map(judge_masquerade) {
+        Ok(Judged::Ours(key, value)) => {
+            news.changed.insert(key, Some(value));
+        }
+        Ok(Judged::Foreign(foreign)) => {
+            news.changed.insert(Key::Masquerade, None);
+            kernel.view.foreign_came(foreign, news);
+        }
+        Ok(Judged::Nothing) => {
+            news.changed.insert(Key::Masquerade, None);
+            kernel.view.foreign_went(&Key::Masquerade, news);
+        }
+        Err(refusal) => news.ask_read_back(format!("nftables cannot be read: {refusal}")),
+    }
+}
+
+/// News in the order in which they are told: objects, then what makes one look further. `written` holds what was just
+/// written by ourselves, whose echo is no news.
+pub(crate) fn tell(kernel: &Kernel, news: News, written: &mut Written, events: &mut impl FnMut(Event)) {
+    for (key, value) in news.changed {
+        if written.get(&key) != Some(&value) {
+            // The echo may still come, behind this: then it is news.
+            written.remove(&key);
+            events(Event::Changed(key, value));
+        }
+    }
+    news.foreign.into_iter().map(Event::Foreign).for_each(&mut *events);
+    if news.links {
+        events(Event::Links(kernel.view.links.infos()));
+    }
+    if let Some(why) = news.read_back {
+        events(Event::ReadBackNeeded(why));
+    }
+}
+
+/// Last state of each key that was just written without a refusal.
+pub(crate) type Written = BTreeMap<Key, Option<Value>>;
+
+pub(crate) fn written(results: &[(Write, Result<(), Refusal>)]) -> Written {
+    let done = results.iter().filter(|(_, result)| result.is_ok());
+    done.map(|(write, _)| match write {
+        Write::Create(key, value) | Write::Replace(key, value) => (key.clone(), Some(value.clone())),
+        Write::Delete(key) => (key.clone(), None),
+    })
+    .collect()
+}
