@@ -1,0 +1,228 @@
+//! Commands that read: what is asked, what is kept of the answer, and whether it is well.
+
+use std::io::IsTerminal;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use model::{NodeName, Prefix, StateName};
+use serde_json::Value;
+use status::Query;
+use status::client::{Client, ClientError};
+use status::doc::{BgpRoutes, Doc, Document, RouteDirection};
+
+use crate::failure::Failure;
+use crate::output::{OutputArgs, colour, print};
+use crate::view;
+
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Status { brief: bool },
+    Nodes,
+    Node(NodeName),
+    Mode,
+    Pools,
+    Blocks { node: Option<NodeName>, ip: Option<IpAddr> },
+    IpamCheck,
+    Peers,
+    Peer(IpAddr),
+    Routes { direction: RouteDirection, peer: Option<IpAddr>, limit: usize },
+    Why { prefix: Prefix, limit: usize },
+    Vxlan,
+    Fdb,
+    Neigh,
+    RouteList { node: Option<NodeName>, diff: bool },
+    Config { origin: bool },
+}
+
+/// How often a watched document is asked for.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Shows it; with `--watch` again whenever it changes, until interrupted.
+pub(crate) async fn run(client: &Client, look: &Look, args: &OutputArgs) -> Result<(), Failure> {
+    let document = fetch(client, look).await?;
+    if !args.watch {
+        show(&document, look, args)?;
+        return verdict(&document, look);
+    }
+    let terminal = std::io::stdout().is_terminal();
+    let mut shown: Option<Value> = None;
+    let mut away = false;
+    let mut next = Ok(document);
+    loop {
+        match next {
+            Ok(document) => {
+                let now = lasting(&document);
+                // Ages move on a terminal; elsewhere only news are worth a line.
+                if terminal || shown.as_ref() != Some(&now) {
+                    if terminal {
+                        print("\x1b[H\x1b[2J")?;
+                    }
+                    show(&document, look, args)?;
+                    shown = Some(now);
+                }
+                away = false;
+            }
+            Err(Failure::Client(error)) if !matches!(error, ClientError::BadRequest(_) | ClientError::Refused(_)) => {
+                if !away {
+                    eprintln!("biplane: {error}; watching on");
+                }
+                away = true;
+            }
+            Err(failure) => return Err(failure),
+        }
+        tokio::time::sleep(WATCH).await;
+        next = fetch(client, look).await;
+    }
+}
+
+fn show(document: &Document, look: &Look, args: &OutputArgs) -> Result<(), Failure> {
+    let page = view::page(document, look)?;
+    if let Doc::BgpRouteList(BgpRoutes { truncated: true, items, .. }) = &document.body {
+        eprintln!(
+            "biplane: only the first {} paths are shown; ask for more with --limit, or narrow it down",
+            items.len()
+        );
+    }
+    Ok(print(&page.render(args, colour())?)?)
+}
+
+/// Asks, and keeps what was asked for.
+pub(crate) async fn fetch(client: &Client, look: &Look) -> Result<Document, Failure> {
+    let routes = |direction, peer, prefix, limit| Query::BgpRoutes { direction, peer, prefix, limit };
+    let query = match look {
+        Look::Status { .. } => Query::Status,
+        Look::Nodes | Look::Node(_) => Query::Nodes,
+        Look::Mode => Query::Mode,
+        Look::Pools | Look::Blocks { .. } | Look::IpamCheck => Query::Ipam,
+        Look::Peers | Look::Peer(_) => Query::BgpPeers,
+        Look::Routes { direction, peer, limit } => routes(*direction, *peer, None, *limit),
+        Look::Why { prefix, limit } => routes(RouteDirection::Local, None, Some(*prefix), *limit),
+        Look::Vxlan | Look::Fdb | Look::Neigh => Query::Vxlan,
+        Look::RouteList { diff, .. } => Query::Routes { diff: *diff },
+        Look::Config { .. } => Query::Config,
+    };
+    let mut document = client.query(&query).await?;
+    match (&mut document.body, look) {
+        (Doc::Ipam(ipam), Look::Blocks { node, ip }) => {
+            ipam.blocks.retain(|it| node.is_none() || it.node == *node);
+            ipam.blocks.retain(|it| ip.is_none_or(|ip| it.pod_cidr.0.holds(&ip)));
+        }
+        (Doc::RouteList(routes), Look::RouteList { node: Some(node), .. }) => {
+            routes.items.retain(|it| it.node.as_ref() == Some(node));
+        }
+        (Doc::BgpRouteList(local), Look::Why { prefix, limit }) => {
+            // What policy refused competes nowhere: it is in Adj-RIB-In alone.
+            let refused = client.query(&routes(RouteDirection::In, None, Some(*prefix), *limit)).await?;
+            if let Doc::BgpRouteList(refused) = refused.body {
+                let known: Vec<Option<IpAddr>> = local.items.iter().map(|it| it.peer).collect();
+                local.items.extend(refused.items.into_iter().filter(|it| !known.contains(&it.peer)));
+                local.truncated |= refused.truncated;
+            }
+        }
+        _ => {}
+    }
+    Ok(document)
+}
+
+/// Is the thing looked at well? What there is to say about it goes to stderr.
+fn verdict(document: &Document, look: &Look) -> Result<(), Failure> {
+    match (&document.body, look) {
+        (Doc::Status(status), _) if !status.ready => {
+            let why = status.conditions.iter().find(|it| it.name == "Ready" && !it.message.is_empty());
+            let why = why.map(|it| it.message.as_str()).or(status.waiting.first().map(|it| it.what.as_str()));
+            Err(Failure::Unwell(format!(
+                "{} is not ready{}",
+                status.node,
+                why.map(|it| format!(": {it}")).unwrap_or_default()
+            )))
+        }
+        (Doc::Ipam(ipam), Look::IpamCheck) => match ipam.problems.len() {
+            0 => {
+                eprintln!("biplane: {} pools, {} pod CIDRs: nothing is wrong", ipam.pools.len(), ipam.blocks.len());
+                Ok(())
+            }
+            number => Err(Failure::Unwell(format!("{number} problems"))),
+        },
+        (Doc::Ipam(ipam), Look::Blocks { node, ip }) if ipam.blocks.is_empty() => {
+            let what = match (node, ip) {
+                (Some(node), _) => format!("node {node} holds no pod CIDR; `biplane node list` shows the nodes"),
+                (_, Some(ip)) => {
+                    let pool = ipam.pools.iter().find(|pool| pool.cidr.holds(ip));
+                    let pool = pool.map_or_else(
+                        || "no pool holds it; `biplane ipam show` lists them".to_owned(),
+                        |pool| format!("it lies in a free slice of the pool {}", pool.cidr),
+                    );
+                    format!("no pod CIDR holds {ip}: {pool}")
+                }
+                _ => return Ok(()),
+            };
+            Err(Failure::NotFound(what))
+        }
+        (Doc::RouteList(routes), Look::RouteList { diff: true, .. }) => match routes.items.len() {
+            0 => {
+                eprintln!("biplane: all {} routes are as wanted", routes.ok);
+                Ok(())
+            }
+            number => Err(Failure::Unwell(format!("{number} of {} routes are not as wanted", routes.total))),
+        },
+        (Doc::BgpRouteList(routes), Look::Why { prefix, .. }) if routes.items.is_empty() => {
+            Err(Failure::NotFound(format!(
+                "no path of {prefix}: no peer announces it and it is not ours; `biplane bgp peers` shows who is up"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Waits until the node is ready and its switch steady.
+pub(crate) async fn wait_ready(client: &Client, timeout: Duration) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    let mut said = String::new();
+    loop {
+        let words = match fetch(client, &Look::Status { brief: true }).await {
+            Ok(Document { body: Doc::Status(status), .. }) => {
+                let steady = status.state == StateName::Steady;
+                if status.ready && steady {
+                    return Ok(());
+                }
+                let first = status.waiting.first().map(|it| it.what.clone());
+                let what = if steady { "not ready".to_owned() } else { status.state.to_string() };
+                first.map_or(what.clone(), |it| format!("{what}: {it}"))
+            }
+            Ok(_) => return Err(Failure::Strange("no status in the daemon's answer".to_owned())),
+            Err(Failure::Client(error)) if error.exit_code() >= 3 => error.to_string(),
+            Err(failure) => return Err(failure),
+        };
+        if words != said {
+            eprintln!("biplane: {words}");
+            said.clone_from(&words);
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(Failure::TimedOut(format!(
+                "not ready after {}: {words}",
+                crate::output::age(timeout.as_secs_f64())
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// The document without what moves by itself: ages and counts of messages.
+fn lasting(document: &Document) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.retain(|key, _| {
+                    !key.ends_with("Seconds") && !key.ends_with("SecondsAgo") && !key.starts_with("messages")
+                });
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(list) => list.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(document).unwrap_or_default();
+    strip(&mut value);
+    value
+}
