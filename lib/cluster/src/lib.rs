@@ -7,8 +7,8 @@
 //! - [`Event::Listed`] comes before any other news of the content and before any [`Event::Done`]; it is complete.
 //!   Only [`Event::Down`], [`Event::Warn`] and [`Event::Fatal`] may come before the first one.
 //! - After [`Event::Down`] there comes another `Listed` that replaces everything, and [`Event::Up`] right behind it.
-//! - Between two `Listed`, changes come one by one, each in full, none twice, and never as a difference to
-//!   something that was not told.
+//! - Between two `Listed`, changes come one by one, each in full, none twice. A claim that is freed is told as gone
+//!   first and as quarantined right after it.
 //! - What a command has changed, or what made its answer [`Outcome::Taken`], has been told before its `Done`.
 //! - [`Event::Coordinator`]`(true)` comes only after `Listed`, and at any time at most one daemon has it.
 
@@ -76,7 +76,7 @@ pub struct Snapshot {
 }
 
 /// What the daemon wants of a store. Kept and tried again while the store is down; of several about the same thing
-/// (a pod CIDR, the phase, the digest, the wish) that could not be carried out yet, the last one counts.
+/// (a pod CIDR, the phase, the digest) that could not be carried out yet, the last one counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Command {
