@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,20 +38,39 @@ pub(crate) struct Listening {
     sockets: Vec<(Domain, Arc<TcpListener>)>,
 }
 
+/// What became of new keys.
+pub(crate) enum Keyed {
+    Right,
+    /// The kernel had refused a key, and now there is none that it refuses.
+    Cured,
+    /// A key was refused, in words.
+    Failed(String),
+}
+
 impl Listening {
-    /// Makes `keys` the keys of the sockets. Returns the remotes whose key changed, and the first error in words.
-    pub(crate) fn rekey(&mut self, keys: BTreeMap<IpAddr, Key>) -> (Vec<IpAddr>, Result<(), String>) {
+    /// Makes `keys` the keys of the sockets. Returns the remotes whose key changed.
+    pub(crate) fn rekey(&mut self, keys: BTreeMap<IpAddr, Key>) -> (Vec<IpAddr>, Keyed) {
         let old = std::mem::replace(&mut self.keys, keys);
         let remotes: BTreeSet<IpAddr> = old.keys().chain(self.keys.keys()).copied().collect();
         let changed: Vec<IpAddr> =
             remotes.into_iter().filter(|remote| old.get(remote) != self.keys.get(remote)).collect();
-        let sockets = self.sockets.clone();
-        let result = sockets.iter().try_for_each(|(domain, socket)| self.put(*domain, socket.as_fd(), &changed));
-        (changed, result)
+        let failed = !self.unkeyed.is_empty();
+        // What the kernel refused before it may take now.
+        let tried: Vec<IpAddr> = changed.iter().chain(&self.unkeyed).copied().collect();
+        let mut result = Ok(());
+        for (domain, socket) in self.sockets.clone() {
+            result = result.and(self.put(domain, socket.as_fd(), &tried));
+        }
+        let keyed = match result {
+            Err(words) => Keyed::Failed(words),
+            Ok(()) if failed && self.unkeyed.is_empty() && !self.sockets.is_empty() => Keyed::Cured,
+            Ok(()) => Keyed::Right,
+        };
+        (changed, keyed)
     }
 
-    /// Puts the keys of those `remotes` that are of the socket's family on it.
-    fn put(&mut self, domain: Domain, socket: std::os::fd::BorrowedFd<'_>, remotes: &[IpAddr]) -> Result<(), String> {
+    /// Puts the keys of those `remotes` that are of the socket's family on it. The first error in words.
+    fn put(&mut self, domain: Domain, socket: BorrowedFd<'_>, remotes: &[IpAddr]) -> Result<(), String> {
         let mut result = Ok(());
         for remote in remotes.iter().filter(|remote| Domain::for_address(SocketAddr::new(**remote, 0)) == domain) {
             self.unkeyed.remove(remote);
@@ -67,6 +86,7 @@ impl Listening {
     /// Binds both families or neither. `Ok` carries what is not as wished though both listen.
     fn bind(&mut self, port: u16) -> Result<Result<(), String>, io::Error> {
         let mut keyed = Ok(());
+        self.unkeyed.clear();
         let mut sockets = Vec::new();
         let remotes: Vec<IpAddr> = self.keys.keys().copied().collect();
         for address in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
@@ -105,16 +125,11 @@ pub(crate) async fn listen(shared: Arc<Shared>, port: u16, before: Option<JoinHa
         let _ = before.await;
     }
     let mut said = None;
-    loop {
+    let keyed = loop {
         // The lock is not held over the looking for words: that reads much of /proc.
         let bound = shared.listening().bind(port);
         let failure = match bound {
-            Ok(keyed) => {
-                if let Err(words) = keyed {
-                    shared.say(Event::ListenFailed(words));
-                }
-                break;
-            }
+            Ok(keyed) => break keyed,
             Err(error) => tokio::task::spawn_blocking(move || listen_words(port, &error)).await.unwrap_or_default(),
         };
         if said.as_ref() != Some(&failure) {
@@ -122,8 +137,11 @@ pub(crate) async fn listen(shared: Arc<Shared>, port: u16, before: Option<JoinHa
             shared.say(Event::ListenFailed(failure));
         }
         sleep(RETRY).await;
-    }
+    };
     shared.say(Event::Listening);
+    if let Err(words) = keyed {
+        shared.say(Event::ListenFailed(words));
+    }
     let sockets = shared.listening().sockets.clone();
     let room = Arc::new(Semaphore::new(ACCEPTED));
     // In this task, so that the sockets are gone when it is.

@@ -79,8 +79,8 @@ pub(crate) fn set_md5(socket: BorrowedFd<'_>, remote: IpAddr, key: Option<&Key>)
         signature.key[..bytes.len()].copy_from_slice(bytes);
     }
     match set_option(socket, &signature) {
-        // Taking away what is not there.
-        Err(error) if key.is_none() && error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        // Taking away what is not there, or what this kernel never had.
+        Err(error) if key.is_none() && matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOPROTOOPT)) => Ok(()),
         result => result,
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::conn::{self, Order};
 use crate::event::{Command, Event};
 use crate::key::Key;
-use crate::listen::{self, Listening};
+use crate::listen::{self, Keyed, Listening};
 
 /// The TCP side. Made and used inside a tokio runtime; dropping it closes everything.
 pub struct Peering {
@@ -64,9 +64,11 @@ impl Peering {
     /// A key that the kernel does not take is told by [`Event::ListenFailed`]; nobody is accepted from, or dialled at,
     /// its address without it.
     pub fn keys(&mut self, keys: BTreeMap<IpAddr, Key>) {
-        let (changed, result) = self.shared.listening().rekey(keys);
-        if let Err(words) = result {
-            self.shared.say(Event::ListenFailed(words));
+        let (changed, keyed) = self.shared.listening().rekey(keys);
+        match keyed {
+            Keyed::Right => {}
+            Keyed::Cured => self.shared.say(Event::Listening),
+            Keyed::Failed(words) => self.shared.say(Event::ListenFailed(words)),
         }
         self.shared.rekeyed(&changed);
     }
