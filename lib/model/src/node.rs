@@ -249,11 +249,11 @@ pub struct Digest {
     pub sequence: u64,
     /// The node that wrote it.
     pub coordinator: NodeName,
-    /// Live nodes that have a phase record.
+    /// Nodes that have a phase record, the gone ones too.
     pub nodes: usize,
-    /// Live nodes that receive on the overlay.
+    /// Nodes that receive on the overlay; one that is gone by its last word, as its kernel goes on.
     pub overlay_stands: NodeSet,
-    /// Live nodes that receive natively.
+    /// Nodes that receive natively, likewise.
     pub native_stands: NodeSet,
     /// Live nodes that may send over the overlay.
     pub overlay_senders: NodeSet,
