@@ -65,3 +65,59 @@ pub fn carry(stance: Stance, licences: PlaneSet, usable: &Usable, now: Option<Pl
 pub(crate) fn unlicensed(plane: Plane) -> String {
     format!("no digest from the coordinator lists this node as a sender over {plane} yet")
 }
+
+#[cfg(test)]
+mod tests {
+    use model::Plane::{Native, Overlay};
+
+    use super::*;
+
+    const V: PlaneSet = PlaneSet::only(Overlay);
+    const B: PlaneSet = PlaneSet::only(Native);
+    const BOTH: PlaneSet = PlaneSet::BOTH;
+    const NONE: PlaneSet = PlaneSet::NONE;
+
+    #[test]
+    fn a_destination_goes_where_it_may_and_stays_where_it_must() {
+        let prefers_bgp = Stance { stand: BOTH, carry: Native, fallback: Some(Overlay) };
+        let only_bgp = Stance { stand: B, carry: Native, fallback: None };
+        let no_fallback = Stance { stand: BOTH, carry: Native, fallback: None };
+        let (o, n) = ("no FDB entry", "no path");
+        let licence = unlicensed(Native);
+        let absent = "bgp does not stand on this node";
+        let none = Stance { stand: NONE, carry: Native, fallback: None };
+        // stance, licences, usable on vxlan / bgp, leads nowhere, in the kernel now → carried by, why not bgp.
+        let rows = [
+            (prefers_bgp, BOTH, true, true, NONE, None, Some(Native), None),
+            (prefers_bgp, BOTH, true, true, NONE, Some(Overlay), Some(Native), None),
+            // No licence: not moved there, but kept there.
+            (prefers_bgp, V, true, true, NONE, Some(Overlay), Some(Overlay), Some(licence.as_str())),
+            (prefers_bgp, NONE, true, true, NONE, None, None, Some(&licence)),
+            (prefers_bgp, NONE, true, true, NONE, Some(Native), Some(Native), None),
+            (prefers_bgp, NONE, true, true, NONE, Some(Overlay), Some(Overlay), Some(&licence)),
+            // Not usable: the fallback, licensed or in use.
+            (prefers_bgp, BOTH, true, false, NONE, Some(Native), Some(Overlay), Some(n)),
+            (prefers_bgp, B, true, false, NONE, Some(Overlay), Some(Overlay), Some(n)),
+            (prefers_bgp, B, true, false, NONE, Some(Native), Some(Native), Some(n)),
+            (prefers_bgp, B, true, false, B, Some(Native), None, Some(n)),
+            (no_fallback, BOTH, true, false, NONE, None, None, Some(n)),
+            // Neither is usable: in doubt it stays, in certainty it goes.
+            (prefers_bgp, BOTH, false, false, NONE, Some(Native), Some(Native), Some(n)),
+            (prefers_bgp, BOTH, false, false, NONE, Some(Overlay), Some(Overlay), Some(n)),
+            (prefers_bgp, BOTH, false, false, V, Some(Overlay), None, Some(n)),
+            (prefers_bgp, BOTH, false, false, V, Some(Native), Some(Native), Some(n)),
+            (prefers_bgp, BOTH, false, false, NONE, None, None, Some(n)),
+            // One plane stands.
+            (only_bgp, B, true, true, NONE, Some(Overlay), Some(Native), None),
+            (only_bgp, B, true, false, NONE, Some(Overlay), None, Some(n)),
+            (only_bgp, B, true, false, NONE, Some(Native), Some(Native), Some(n)),
+            (none, BOTH, true, true, NONE, Some(Native), None, Some(absent)),
+        ];
+        for (stance, licences, overlay, native, gone, now, plane, why_not) in rows {
+            let verdict = |good: bool, why: &str| if good { Ok(()) } else { Err(why.to_owned()) };
+            let usable = Usable { overlay: verdict(overlay, o), native: verdict(native, n), gone };
+            let want = Carry { plane, why_not: why_not.map(str::to_owned) };
+            assert_eq!(carry(stance, licences, &usable, now), want, "{stance:?} {licences} {usable:?} {now:?}");
+        }
+    }
+}

@@ -6,21 +6,21 @@ use std::time::Duration;
 use model::{Digest, Moment, NodeName, NodePhase, Plane, PlaneSet, Uid};
 use switch::{Counts, Facts, Readiness, State, Switch, Usable, carry, digest};
 
-pub const LINGER: Duration = Duration::from_secs(10);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// The part of a node that outlives its daemon.
 #[derive(Clone, Debug, Default)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     /// Receives on the plane.
-    pub up: [bool; 2],
+    pub(crate) up: [bool; 2],
     /// Plane of each destination's route.
-    pub routes: BTreeMap<usize, Plane>,
+    pub(crate) routes: BTreeMap<usize, Plane>,
 }
 
 /// The part that does not.
 #[derive(Clone, Debug)]
-pub struct Daemon {
-    pub switch: Switch,
+pub(crate) struct Daemon {
+    pub(crate) switch: Switch,
     /// Destinations this daemon has carried.
     ever: BTreeSet<usize>,
     /// Writes under way, in order.
@@ -35,12 +35,12 @@ pub struct Daemon {
 }
 
 #[derive(Clone, Debug)]
-pub struct Node {
-    pub name: NodeName,
-    pub wish: Plane,
-    pub fallback: bool,
-    pub kernel: Kernel,
-    pub daemon: Option<Daemon>,
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) wish: Plane,
+    pub(crate) fallback: bool,
+    pub(crate) kernel: Kernel,
+    pub(crate) daemon: Option<Daemon>,
     /// Every record that was in the store.
     records: Vec<NodePhase>,
     /// Native paths to these are down.
@@ -56,19 +56,19 @@ pub struct Node {
 }
 
 #[derive(Debug)]
-pub struct Sim {
-    pub now: Moment,
-    pub nodes: Vec<Node>,
-    pub digests: Vec<Digest>,
+pub(crate) struct Sim {
+    pub(crate) now: Moment,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) digests: Vec<Digest>,
     coordinator: Option<usize>,
     /// How many records of each node the coordinator has seen.
     view: Vec<usize>,
     gone: BTreeSet<usize>,
-    pub phase_writes: usize,
+    pub(crate) phase_writes: usize,
 }
 
 impl Sim {
-    pub fn new(wishes: &[Plane], fallback: bool) -> Sim {
+    pub(crate) fn new(wishes: &[Plane], fallback: bool) -> Sim {
         let mut sim = Sim {
             now: Moment::ZERO,
             nodes: Vec::new(),
@@ -84,7 +84,7 @@ impl Sim {
         sim
     }
 
-    pub fn join(&mut self, wish: Plane, fallback: bool) {
+    pub(crate) fn join(&mut self, wish: Plane, fallback: bool) {
         let index = self.nodes.len();
         self.nodes.push(Node {
             name: format!("n{index}").parse().unwrap(),
@@ -103,7 +103,7 @@ impl Sim {
         self.start(index);
     }
 
-    pub fn kill(&mut self, n: usize, applied: usize) {
+    pub(crate) fn kill(&mut self, n: usize, applied: usize) {
         if let Some(daemon) = self.nodes[n].daemon.take() {
             // Of the batch under way the kernel has taken a part.
             for (to, plane) in daemon.writes.into_iter().take(applied) {
@@ -115,7 +115,7 @@ impl Sim {
         }
     }
 
-    pub fn start(&mut self, n: usize) {
+    pub(crate) fn start(&mut self, n: usize) {
         let claims = (0..self.nodes.len()).filter(|other| *other != n).collect();
         let newest = self.digests.len().checked_sub(1);
         let now = self.now;
@@ -138,7 +138,7 @@ impl Sim {
     }
 
     /// The daemon works: destinations, then the switch, then its record.
-    pub fn work(&mut self, n: usize) {
+    pub(crate) fn work(&mut self, n: usize) {
         let now = self.now;
         let digests = &self.digests;
         let names: Vec<NodeName> = self.nodes.iter().map(|node| node.name.clone()).collect();
@@ -198,7 +198,7 @@ impl Sim {
     }
 
     /// The kernel takes one write, or one plane's ground follows the stance.
-    pub fn kernel(&mut self, n: usize) {
+    pub(crate) fn kernel(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         let Some(daemon) = &mut node.daemon else { return };
         if let Some((to, plane)) = daemon.writes.pop_front() {
@@ -213,7 +213,7 @@ impl Sim {
     }
 
     /// One plane's ground follows the stance.
-    pub fn ground(&mut self, n: usize, plane: Plane) {
+    pub(crate) fn ground(&mut self, n: usize, plane: Plane) {
         let node = &mut self.nodes[n];
         let Some(daemon) = &node.daemon else { return };
         let wanted = daemon.switch.stance().stand.has(plane);
@@ -223,14 +223,14 @@ impl Sim {
         }
     }
 
-    pub fn complete(&mut self, n: usize) {
+    pub(crate) fn complete(&mut self, n: usize) {
         if let Some(daemon) = &mut self.nodes[n].daemon {
             daemon.inputs_complete = true;
         }
     }
 
     /// The node's record reaches the store.
-    pub fn flush(&mut self, n: usize) {
+    pub(crate) fn flush(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         if let Some(phase) = node.daemon.as_mut().and_then(|daemon| daemon.pending.take()) {
             node.records.push(phase);
@@ -239,7 +239,7 @@ impl Sim {
     }
 
     /// The node sees up to `ahead` digests further.
-    pub fn see(&mut self, n: usize, ahead: usize) {
+    pub(crate) fn see(&mut self, n: usize, ahead: usize) {
         let newest = self.digests.len().checked_sub(1);
         if let Some(daemon) = &mut self.nodes[n].daemon {
             let next = daemon.seen.map_or(0, |seen| seen + ahead);
@@ -248,14 +248,14 @@ impl Sim {
         self.forgive(n);
     }
 
-    pub fn learn(&mut self, n: usize, other: usize) {
+    pub(crate) fn learn(&mut self, n: usize, other: usize) {
         if let Some(daemon) = self.nodes[n].daemon.as_mut().filter(|_| n != other) {
             daemon.known.insert(other);
         }
     }
 
     /// A live daemon gets the lock, and lists afresh under it.
-    pub fn elect(&mut self, n: usize) {
+    pub(crate) fn elect(&mut self, n: usize) {
         if self.coordinator.is_none() && self.nodes[n].daemon.is_some() {
             self.coordinator = Some(n);
             self.view = self.nodes.iter().map(|node| node.records.len()).collect();
@@ -264,24 +264,24 @@ impl Sim {
     }
 
     /// The coordinator loses the lock and lives.
-    pub fn depose(&mut self) {
+    pub(crate) fn depose(&mut self) {
         self.coordinator = None;
     }
 
     /// The coordinator sees one node's record.
-    pub fn watch(&mut self, of: usize) {
+    pub(crate) fn watch(&mut self, of: usize) {
         self.view[of] = self.nodes[of].records.len();
     }
 
-    pub fn look_at_live(&mut self) {
+    pub(crate) fn look_at_live(&mut self) {
         self.gone = (0..self.nodes.len()).filter(|n| self.nodes[*n].daemon.is_none()).collect();
     }
 
-    pub fn look_at_returned(&mut self) {
+    pub(crate) fn look_at_returned(&mut self) {
         self.gone.retain(|n| self.nodes[*n].daemon.is_none());
     }
 
-    pub fn coordinate(&mut self) {
+    pub(crate) fn coordinate(&mut self) {
         let Some(me) = self.coordinator else { return };
         let seen = |n: usize| self.view[n].checked_sub(1).and_then(|last| self.nodes[n].records.get(last));
         let phases: BTreeMap<NodeName, NodePhase> =
@@ -298,19 +298,19 @@ impl Sim {
         self.digests.push(next);
     }
 
-    pub fn cut(&mut self, n: usize, to: usize) {
+    pub(crate) fn cut(&mut self, n: usize, to: usize) {
         let cut = &mut self.nodes[n].cut;
         if !cut.remove(&to) {
             cut.insert(to);
         }
     }
 
-    pub fn mend(&mut self) {
+    pub(crate) fn mend(&mut self) {
         self.nodes.iter_mut().for_each(|node| node.cut.clear());
     }
 
-    /// One fair round: everybody does everything once, the digests coming `lag` rounds apart.
-    pub fn round(&mut self) {
+    /// One fair round: everybody does everything once. One digest sums it up, or every record gets its own.
+    pub(crate) fn round(&mut self, sum_up: bool) {
         for n in 0..self.nodes.len() {
             self.look_at_returned();
             self.elect(n);
@@ -321,6 +321,10 @@ impl Sim {
             (0..=self.nodes.len()).for_each(|_| self.kernel(n));
             self.work(n);
             self.flush(n);
+            if !sum_up {
+                self.watch(n);
+                self.coordinate();
+            }
         }
         (0..self.nodes.len()).for_each(|n| self.watch(n));
         self.coordinate();
@@ -329,7 +333,7 @@ impl Sim {
     }
 
     /// Nobody sends where nobody receives.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         for sender in self.nodes.iter().filter(|sender| !sender.excused) {
             for (to, plane) in &sender.kernel.routes {
                 let receiver = &self.nodes[*to];
@@ -345,7 +349,7 @@ impl Sim {
     }
 
     /// At rest: steady on its plane, with just the planes that it wants, and carrying to everybody.
-    pub fn rest(&self, n: usize) -> Result<(), String> {
+    pub(crate) fn rest(&self, n: usize) -> Result<(), String> {
         let node = &self.nodes[n];
         let Some(daemon) = &node.daemon else { return Ok(()) };
         let words = || format!("{} at {:?}: {:?}", node.name, daemon.switch.state(), daemon.switch.waiting());
