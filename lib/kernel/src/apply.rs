@@ -118,9 +118,7 @@ impl<'a> Apply<'a> {
             }
             (Key::Nexthop(hop), None) => self.take_object(place, Content::Hop(hop.clone())),
             (Key::NexthopGroup(hops), None) => self.take_object(place, Content::Group(Arc::clone(hops))),
-            (Key::Route(prefix), Some(Value::Route { via, src })) => {
-                self.route(place, mode, prefix, via, src.as_ref())
-            }
+            (Key::Route(prefix), Some(Value::Route { via, src })) => self.route(place, mode, prefix, via, src.as_ref()),
             (Key::Route(prefix), None) => {
                 let sequence = self.message(place, 0);
                 encode::route(&mut self.batch, sequence, mode, prefix, None, None);
@@ -142,14 +140,7 @@ impl<'a> Apply<'a> {
         })
     }
 
-    fn neighbour(
-        &mut self,
-        place: usize,
-        mode: Mode,
-        device: &Device,
-        ip: &IpAddr,
-        mac: Option<&MacAddr>,
-    ) -> Verdict {
+    fn neighbour(&mut self, place: usize, mode: Mode, device: &Device, ip: &IpAddr, mac: Option<&MacAddr>) -> Verdict {
         self.on_device(place, mode, device, |batch, sequence, index| {
             encode::neighbour(batch, sequence, mode, index, ip, mac);
         })
@@ -318,9 +309,9 @@ impl<'a> Apply<'a> {
         match (write, verdict) {
             (Write::Delete(key), verdict) => {
                 let verdict = match verdict {
-                    Err(Refusal {
-                        errno: libc::ENOENT | libc::ESRCH | libc::ENODEV | libc::EADDRNOTAVAIL, ..
-                    }) => Ok(()),
+                    Err(Refusal { errno: libc::ENOENT | libc::ESRCH | libc::ENODEV | libc::EADDRNOTAVAIL, .. }) => {
+                        Ok(())
+                    }
                     other => other,
                 };
                 if verdict.is_ok() && matches!(key, Key::Nexthop(_) | Key::NexthopGroup(_)) {

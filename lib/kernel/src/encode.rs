@@ -89,14 +89,7 @@ pub(crate) fn fdb(batch: &mut Batch, sequence: u32, mode: Mode, index: u32, mac:
 }
 
 /// Permanent neighbour entry; the protocol number marks it as ours.
-pub(crate) fn neighbour(
-    batch: &mut Batch,
-    sequence: u32,
-    mode: Mode,
-    index: u32,
-    ip: &IpAddr,
-    mac: Option<&MacAddr>,
-) {
+pub(crate) fn neighbour(batch: &mut Batch, sequence: u32, mode: Mode, index: u32, ip: &IpAddr, mac: Option<&MacAddr>) {
     let fixed = ndmsg(family_number(Family::of(ip)), index, NUD_PERMANENT, 0);
     batch.begin(mode.pick(RTM_NEWNEIGH, RTM_DELNEIGH), mode.flags(), sequence, &fixed);
     batch.put_address(NDA_DST, ip);
@@ -179,41 +172,55 @@ pub(crate) fn interface_address(batch: &mut Batch, sequence: u32, mode: Mode, in
     batch.end();
 }
 
-/// The VXLAN link, down. With `index` an existing one is changed in place: what the kernel refuses to change there
-/// (VNI, port, family of the local address) makes it refuse the whole.
-pub(crate) fn vxlan(
-    batch: &mut Batch,
-    sequence: u32,
-    device: &Device,
-    link: &VxlanLink,
-    underlay: u32,
-    existing: Option<u32>,
-) {
-    let flags = if existing.is_some() { ACK } else { ACK | CREATE | EXCL };
-    batch.begin(RTM_NEWLINK, flags, sequence, &ifinfomsg(existing.unwrap_or_default(), 0, 0));
+/// Makes the VXLAN link, down.
+pub(crate) fn vxlan(batch: &mut Batch, sequence: u32, device: &Device, link: &VxlanLink, underlay: u32) {
+    batch.begin(RTM_NEWLINK, ACK | CREATE | EXCL, sequence, &ifinfomsg(0, 0, 0));
     batch.put_text(IFLA_IFNAME, device.as_str());
     batch.put_u32(IFLA_MTU, link.mtu);
     batch.put(IFLA_ADDRESS, &link.mac.0);
+    vxlan_info(batch, link, underlay, |data| {
+        data.put(VXLAN_PORT, &link.port.to_be_bytes());
+        if link.local.is_ipv6() {
+            // Senders may leave the UDP checksum out over IPv6 too (RFC 6935).
+            data.put_u8(VXLAN_ZERO_CSUM6_RX, 1);
+        }
+    });
+    batch.end();
+}
+
+/// Changes what can be changed of the tunnel in place. The kernel refuses the whole if it names the UDP port or an MTU,
+/// even the same ones, or another VNI or family of the local address.
+pub(crate) fn change_vxlan(batch: &mut Batch, sequence: u32, index: u32, link: &VxlanLink, underlay: u32) {
+    batch.begin(RTM_NEWLINK, ACK, sequence, &ifinfomsg(index, 0, 0));
+    vxlan_info(batch, link, underlay, |_| {});
+    batch.end();
+}
+
+fn vxlan_info(batch: &mut Batch, link: &VxlanLink, underlay: u32, more: impl FnOnce(&mut Batch)) {
     batch.nest(IFLA_LINKINFO, |info| {
         info.put_text(IFLA_INFO_KIND, "vxlan");
         info.nest(IFLA_INFO_DATA, |data| {
             data.put_u32(VXLAN_ID, link.vni.number());
-            if existing.is_none() {
-                // Refused on a change even if it is the same.
-                data.put(VXLAN_PORT, &link.port.to_be_bytes());
-            }
             match link.local {
                 IpAddr::V4(_) => data.put_address(VXLAN_LOCAL, &link.local),
                 IpAddr::V6(_) => data.put_address(VXLAN_LOCAL6, &link.local),
             }
             data.put_u32(VXLAN_LINK, underlay);
             data.put_u8(VXLAN_LEARNING, 0);
-            if existing.is_none() && link.local.is_ipv6() {
-                // Senders may leave the UDP checksum out over IPv6 too (RFC 6935).
-                data.put_u8(VXLAN_ZERO_CSUM6_RX, 1);
-            }
+            more(data);
         });
     });
+}
+
+/// Sets the MTU of a link that there is, its MAC too if given, and sets it up.
+///
+/// Naming the MAC, even the same one, makes the kernel forget every neighbour on the link, permanent ones too.
+pub(crate) fn settle_link(batch: &mut Batch, sequence: u32, index: u32, mtu: u32, mac: Option<&MacAddr>) {
+    batch.begin(RTM_NEWLINK, ACK, sequence, &ifinfomsg(index, IFF_UP, IFF_UP));
+    batch.put_u32(IFLA_MTU, mtu);
+    if let Some(mac) = mac {
+        batch.put(IFLA_ADDRESS, &mac.0);
+    }
     batch.end();
 }
 

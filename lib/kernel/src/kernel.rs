@@ -37,9 +37,8 @@ impl Kernel {
         let mut socket = Socket::open(&[])?;
         let mut batch = Batch::default();
         encode::permission_check(&mut batch, socket.next_sequence());
-        match socket.ask(&batch, |_| {}) {
-            Err(Refusal { errno: libc::EPERM | libc::EACCES, .. }) => return Err(OpenError::Permission),
-            Ok(()) | Err(_) => {}
+        if let Err(Refusal { errno: libc::EPERM | libc::EACCES, .. }) = socket.ask(&batch, |_| {}) {
+            return Err(OpenError::Permission);
         }
         let mut view = View::new(options.overlay.clone());
         view.links = dump::links(&mut socket).map_err(|error| OpenError::Read(error.to_string()))?;
@@ -89,9 +88,9 @@ impl Kernel {
                 gateways.push(Gateway::OnLink);
                 continue;
             };
-            let index = *indexes.entry(&hop.device).or_insert_with(|| {
-                ask_link(&mut self.socket, &hop.device).ok().flatten().map(|link| link.index)
-            });
+            let index = *indexes
+                .entry(&hop.device)
+                .or_insert_with(|| ask_link(&mut self.socket, &hop.device).ok().flatten().map(|link| link.index));
             gateways.push(index.map_or(Gateway::NoDevice, |index| Gateway::At(index, ip)));
         }
         gateways

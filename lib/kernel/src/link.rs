@@ -56,7 +56,7 @@ pub(crate) fn delete(socket: &mut Socket, view: &mut View, device: &Device) -> V
 fn create(socket: &mut Socket, view: &mut View, links: &Links, device: &Device, wanted: &VxlanLink) -> Verdict {
     let underlay = underlay(links, wanted)?;
     view.nexthops_known = false;
-    send(socket, |batch, sequence| encode::vxlan(batch, sequence, device, wanted, underlay, None))
+    send(socket, |batch, sequence| encode::vxlan(batch, sequence, device, wanted, underlay))
         .map_err(|refusal| explain(refusal, links, device, wanted))?;
     let Some(made) = ask_link(socket, device)? else {
         return Err(Refusal { errno: libc::ENODEV, message: format!("link {device} went away while it was made") });
@@ -82,15 +82,23 @@ fn replace(
 ) -> Verdict {
     let underlay = underlay(links, wanted)?;
     if changes_in_place(link, wanted) {
-        let changed =
-            send(socket, |batch, sequence| encode::vxlan(batch, sequence, device, wanted, underlay, Some(link.index)));
+        let index = link.index;
+        let tunnel = link
+            .vxlan
+            .as_ref()
+            .is_some_and(|found| !found.learning && found.local == Some(wanted.local) && found.lower == Some(underlay));
+        let changed = match tunnel {
+            true => Ok(()),
+            false => send(socket, |batch, sequence| encode::change_vxlan(batch, sequence, index, wanted, underlay)),
+        };
         if changed.is_ok() {
             settle_sysctls(device);
             if !link.is_up() {
                 view.nexthops_known = false;
-                send(socket, |batch, sequence| encode::link_up(batch, sequence, link.index))
-                    .map_err(|refusal| explain(refusal, links, device, wanted))?;
             }
+            let mac = (link.mac != Some(wanted.mac)).then_some(&wanted.mac);
+            send(socket, |batch, sequence| encode::settle_link(batch, sequence, index, wanted.mtu, mac))
+                .map_err(|refusal| explain(refusal, links, device, wanted))?;
             let now = dump::links(socket).map_err(|error| refusal_of_dump(&error))?;
             let value = now.by_name(device).and_then(|link| now.vxlan_value(link));
             if matches!(value, Some(Value::Link(found)) if *found == *wanted) {

@@ -181,7 +181,13 @@ impl View {
             let lost = gone || renamed || (before.passes() && !link.passes());
             if lost && (self.matters(&before.device) || before.device == self.overlay) {
                 self.nexthops_known = false;
-                let what = if gone { "went away" } else if renamed { "was renamed" } else { "went down" };
+                let what = if gone {
+                    "went away"
+                } else if renamed {
+                    "was renamed"
+                } else {
+                    "went down"
+                };
                 news.ask_read_back(format!("{} {what}, and with it what leads over it", before.device));
             }
             if before.device == self.overlay && (gone || renamed) {
@@ -222,5 +228,4 @@ impl View {
             news.ask_read_back(format!("somebody else's {key} went away"));
         }
     }
-
 }

@@ -97,12 +97,8 @@ impl View {
             return Judged::Ours(Key::Route(route.prefix), self.route_value(route));
         }
         if self.is_in_the_way(route) {
-            let what = format!(
-                "protocol {}, metric {}, {}",
-                protocol_name(route.protocol),
-                route.metric,
-                self.way(route)
-            );
+            let what =
+                format!("protocol {}, metric {}, {}", protocol_name(route.protocol), route.metric, self.way(route));
             return Judged::Foreign(Foreign { key: Key::Route(route.prefix), what });
         }
         Judged::Nothing
@@ -144,7 +140,7 @@ impl View {
     pub(crate) fn judge_neigh(&self, neigh: &Neigh) -> Judged {
         let device = self.overlay.clone();
         if neigh.bridge {
-            let Some(mac) = neigh.mac.filter(|mac| is_unicast(mac)) else { return Judged::Nothing };
+            let Some(mac) = neigh.mac.filter(is_unicast) else { return Judged::Nothing };
             let key = Key::Fdb(device, mac);
             // An entry of ours that was bent to another port, VNI, device or object is none that we write.
             let nowhere = IpAddr::from([0; 4]);

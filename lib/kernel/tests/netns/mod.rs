@@ -106,6 +106,11 @@ pub fn route(to: &str, hops: &[Hop]) -> (Key, Value) {
     (Key::Route(prefix(to)), Value::Route { via: Via::hops(hops.to_vec()).unwrap(), src: None })
 }
 
+/// Route over one hop.
+pub fn route_via(to: &str, hop: &Hop) -> (Key, Value) {
+    route(to, std::slice::from_ref(hop))
+}
+
 pub fn unreachable(to: &str) -> (Key, Value) {
     (Key::Route(prefix(to)), Value::Route { via: Via::Unreachable, src: None })
 }
