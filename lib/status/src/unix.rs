@@ -152,12 +152,12 @@ fn router(calls: mpsc::Sender<Call>, monitor: broadcast::Sender<MonitorEvent>) -
     let mut router = Router::new()
         .route(url::OPERATIONS, post(handle_operation))
         .route(url::MONITOR, get(handle_monitor))
-        .fallback(handle_unknown)
-        .method_not_allowed_fallback(handle_method);
+        .fallback(handle_unknown);
     for path in url::DOCUMENTS {
         router = router.route(path, get(handle_query));
     }
-    router.with_state(Doors { calls, monitor })
+    // Reaches only the routes that are there already.
+    router.method_not_allowed_fallback(handle_method).with_state(Doors { calls, monitor })
 }
 
 async fn handle_query(

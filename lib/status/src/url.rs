@@ -127,7 +127,7 @@ fn limit(asked: Option<usize>) -> Result<usize, String> {
 
 impl Display for RouteDirection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             RouteDirection::Local => "local",
             RouteDirection::In => "in",
             RouteDirection::Out => "out",

@@ -121,7 +121,7 @@ pub enum PeerType {
 
 impl fmt::Display for PeerType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             PeerType::Ibgp => "ibgp",
             PeerType::Ebgp => "ebgp",
         })
@@ -159,7 +159,7 @@ impl BgpState {
 
 impl fmt::Display for BgpState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.pad(&format!("{self:?}"))
     }
 }
 
@@ -244,7 +244,7 @@ pub enum Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Origin::Igp => "igp",
             Origin::Egp => "egp",
             Origin::Incomplete => "incomplete",

@@ -61,7 +61,7 @@ pub enum LinkState {
 
 impl fmt::Display for LinkState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             LinkState::Up => "up",
             LinkState::Missing => "missing",
             LinkState::Differs => "differs",
@@ -88,7 +88,7 @@ pub enum ObjectState {
 
 impl fmt::Display for ObjectState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             ObjectState::Ok => "ok",
             ObjectState::Missing => "missing",
             ObjectState::Differs => "differs",
@@ -184,7 +184,7 @@ pub enum RouteKind {
 
 impl fmt::Display for RouteKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             RouteKind::Remote => "remote",
             RouteKind::Own => "own",
             RouteKind::Other => "other",
