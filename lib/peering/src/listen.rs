@@ -36,6 +36,8 @@ pub(crate) struct Listening {
     /// Remotes whose key is on no socket, because the kernel refused: whoever says to be one of them is turned away.
     unkeyed: BTreeSet<IpAddr>,
     sockets: Vec<(Domain, Arc<TcpListener>)>,
+    /// Counts the closings, so that a task which is aborted while it binds leaves no socket behind.
+    closings: u64,
 }
 
 /// What became of new keys.
@@ -113,21 +115,30 @@ impl Listening {
         Ok(keyed)
     }
 
-    pub(crate) fn close(&mut self) {
+    /// Gives the sockets up. Returns what [`listen`] is started with.
+    pub(crate) fn close(&mut self) -> u64 {
         self.sockets.clear();
+        self.closings += 1;
+        self.closings
     }
 }
 
 /// Listens and accepts until the task is aborted. `before` is the aborted task of an earlier one, whose sockets are
 /// waited for.
-pub(crate) async fn listen(shared: Arc<Shared>, port: u16, before: Option<JoinHandle<()>>) {
+pub(crate) async fn listen(shared: Arc<Shared>, port: u16, closings: u64, before: Option<JoinHandle<()>>) {
     if let Some(before) = before {
         let _ = before.await;
     }
     let mut said = None;
     let keyed = loop {
         // The lock is not held over the looking for words: that reads much of /proc.
-        let bound = shared.listening().bind(port);
+        let bound = {
+            let mut listening = shared.listening();
+            if listening.closings != closings {
+                return;
+            }
+            listening.bind(port)
+        };
         let failure = match bound {
             Ok(keyed) => break keyed,
             Err(error) => tokio::task::spawn_blocking(move || listen_words(port, &error)).await.unwrap_or_default(),

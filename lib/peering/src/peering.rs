@@ -39,12 +39,15 @@ impl Peering {
             Command::Listen(port) => match &self.listener {
                 Some((on, task)) if *on == port && !task.is_finished() => {}
                 _ => {
-                    self.stop_listening();
-                    let task = tokio::spawn(listen::listen(self.shared.clone(), port, self.before.take()));
+                    let closings = self.stop_listening();
+                    let before = self.before.take();
+                    let task = tokio::spawn(listen::listen(self.shared.clone(), port, closings, before));
                     self.listener = Some((port, task));
                 }
             },
-            Command::StopListening => self.stop_listening(),
+            Command::StopListening => {
+                self.stop_listening();
+            }
             Command::Dial { conn, remote, local } => {
                 let Some(orders) = self.shared.open(conn, remote.ip()) else {
                     tracing::error!(conn, "a dial with the number of a connection that is up");
@@ -73,12 +76,13 @@ impl Peering {
         self.shared.rekeyed(&changed);
     }
 
-    fn stop_listening(&mut self) {
-        self.shared.listening().close();
+    fn stop_listening(&mut self) -> u64 {
+        let closings = self.shared.listening().close();
         if let Some((_, task)) = self.listener.take() {
             task.abort();
             self.before = Some(task);
         }
+        closings
     }
 }
 
