@@ -158,3 +158,37 @@ pub struct RawAttribute {
     /// Value.
     pub value: Bytes,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_counts_one_and_has_no_first() {
+        let path = AsPath(vec![Segment::Sequence(vec![Asn(1), Asn(2)]), Segment::Set(vec![Asn(3), Asn(4)])]);
+        assert_eq!((path.length(), path.first(), path.to_string().as_str()), (3, Some(Asn(1)), "1 2 {3 4}"));
+        assert!(path.contains(Asn(4)) && !path.contains(Asn(5)));
+        assert_eq!(AsPath(vec![Segment::Set(vec![Asn(3)])]).first(), None);
+        assert_eq!((AsPath::default().first(), AsPath::default().length()), (None, 0));
+    }
+
+    #[test]
+    fn prepending_opens_a_segment_when_it_must() {
+        let mut path = AsPath::default();
+        for number in 1..=256 {
+            path.prepend(Asn(number));
+        }
+        assert_eq!((path.0.len(), path.length(), path.first()), (2, 256, Some(Asn(256))));
+        let mut behind_set = AsPath(vec![Segment::Set(vec![Asn(3)])]);
+        behind_set.prepend(Asn(1));
+        assert_eq!(behind_set.to_string(), "1 {3}");
+    }
+
+    #[test]
+    fn attributes_are_compared_by_content() {
+        let one = Attributes { med: Some(1), ..Attributes::default() };
+        assert_eq!(one, one.clone());
+        assert!(Attributes::default() < one);
+        assert!(Origin::Igp < Origin::Egp && Origin::Egp < Origin::Incomplete);
+    }
+}

@@ -49,7 +49,8 @@ pub fn encode(message: &Message, negotiated: &Negotiated) -> Result<Bytes, Encod
             rustbgpd_wire::Message::RouteRefresh(message)
         }
     };
-    let max = limit(negotiated);
+    // RFC 8654 section 3: OPEN stays within 4096.
+    let max = if matches!(message, Message::Open(_)) { MAX_MESSAGE as u16 } else { limit(negotiated) };
     encode_message_with_limit(&codec, max).map(BytesMut::freeze).map_err(|error| of(error, usize::from(max)))
 }
 
@@ -502,7 +503,7 @@ fn limit(negotiated: &Negotiated) -> u16 {
 
 fn of(error: rustbgpd_wire::EncodeError, max: usize) -> EncodeError {
     match error {
-        rustbgpd_wire::EncodeError::MessageTooLong { size } => EncodeError::TooLong { size, max: max.max(MAX_MESSAGE) },
+        rustbgpd_wire::EncodeError::MessageTooLong { size } => EncodeError::TooLong { size, max },
         rustbgpd_wire::EncodeError::ValueOutOfRange { field, value } => EncodeError::Value { field, value },
         other => EncodeError::Value { field: "message", value: other.to_string() },
     }

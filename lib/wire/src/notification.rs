@@ -240,3 +240,61 @@ fn is_printable(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: u8, subcode: u8, data: &[u8]) -> Notification {
+        Notification::new(code, subcode, Bytes::copy_from_slice(data))
+    }
+
+    #[test]
+    fn words_name_code_subcode_and_text() {
+        for (notification, words) in [
+            (
+                Notification::cease(cease::SHUTDOWN, "moving racks"),
+                "Cease: administrative shutdown (6/2): \"moving racks\"",
+            ),
+            (Notification::cease(cease::RESET, ""), "Cease: administrative reset (6/4)"),
+            (Notification::cease(cease::DECONFIGURED, "no room for this"), "Cease: peer deconfigured (6/3)"),
+            (Notification::hold_timer_expired(), "Hold timer expired (4/0)"),
+            (Notification::send_hold_timer_expired(), "Send hold timer expired (8/0)"),
+            (
+                Notification::fsm_error(fsm::OPEN_SENT),
+                "Finite state machine error: unexpected message in OpenSent (5/1)",
+            ),
+            (Notification::open_error(open::BAD_PEER_AS), "OPEN message error: bad peer AS (2/2)"),
+            (
+                Notification::max_prefixes(Family::V6, 1000),
+                "Cease: maximum number of prefixes reached (6/1): limit 1000",
+            ),
+            (of(6, 9, &[6, 2, 0]), "Cease: hard reset (6/9): 6/2 inside"),
+            (of(6, 9, &[6]), "Cease: hard reset (6/9)"),
+            (of(99, 7, b"data"), "Unknown error: unknown subcode (99/7)"),
+            (of(3, 0, &[]), "UPDATE message error (3/0)"),
+        ] {
+            assert_eq!(notification.words(), words);
+        }
+        assert_eq!(Notification::max_prefixes(Family::V6, 1000).data[..], [0, 2, 1, 0, 0, 3, 0xe8]);
+    }
+
+    #[test]
+    fn a_text_is_one_safe_line_or_none() {
+        let long = "x".repeat(300);
+        let sent = Notification::cease(cease::SHUTDOWN, &long);
+        assert_eq!(sent.data.len(), 129, "cut at 128 octets");
+        let wide = "€".repeat(100);
+        assert_eq!(Notification::cease(cease::SHUTDOWN, &wide).text(), Some("€".repeat(42)), "between characters");
+
+        let received = [&[255][..], "y".repeat(255).as_bytes()].concat();
+        assert_eq!(of(6, 2, &received).text().map(|t| t.len()), Some(255));
+        assert_eq!(of(6, 2, b"\x06a\x1b[31m").text().as_deref(), Some("a?[31m"));
+        assert_eq!(of(6, 4, b"\x03a\nb").text().as_deref(), Some("a?b"));
+        assert_eq!(of(6, 2, "\u{5}\u{202e}ab".as_bytes()).text().as_deref(), Some("?ab"));
+        for broken in [&b"\x05abc"[..], b"\x02abc", b"\x01\xff", b"\0", b""] {
+            assert_eq!(of(6, 2, broken).text(), None, "{broken:?}");
+        }
+        assert_eq!(of(6, 3, b"\x01a").text(), None, "6/3 has no text");
+    }
+}

@@ -89,6 +89,9 @@ fn judge(name: &str, message: &[u8], negotiated: &Negotiated, want: Want) {
     }
 }
 
+/// Name, withdrawn, attributes before the canary, body, and what is wanted.
+type Whole<'a> = (&'a str, &'a [u8], &'a [u8], &'a [u8], Want);
+
 /// Name, attributes between AS_PATH/NEXT_HOP and the canary, what is wanted of an internal and of an external session.
 type Row = (&'static str, &'static [u8], Want, Want);
 
@@ -213,7 +216,7 @@ fn reachability_that_cannot_be_read_resets_the_session() {
     let next_hop_4 = [0x80, 14, 9, 0, 2, 1, 4, 192, 0, 2, 1, 0];
     let mut length_200 = MP_REACH.to_vec();
     length_200[24] = 200;
-    let rows: &[(&str, &[u8], &[u8], &[u8], Want)] = &[
+    let rows: &[Whole] = &[
         ("body length 33", &[], &[], &[33, 1, 1, 1, 1, 1], Reset(10)),
         ("body cut", &[], &[], &[24, 203, 0], Reset(10)),
         ("withdrawn length 33", &[33, 1, 1, 1, 1, 1], &[], BODY, Reset(10)),
