@@ -19,7 +19,7 @@ use crate::{Capability, DecodeError, Message, Negotiated, Notification, Open, Ro
 /// [`Update::errors`](crate::Update::errors) instead. A NOTIFICATION that does not parse cannot be answered with one:
 /// close.
 pub fn decode(message: &[u8], negotiated: &Negotiated) -> Result<Message, DecodeError> {
-    Decoder::default().decode(message, negotiated)
+    Decoder::forgetful().decode(message, negotiated)
 }
 
 /// OPEN, NOTIFICATION, KEEPALIVE and ROUTE-REFRESH; UPDATE is given to `update` as its raw sections.

@@ -439,6 +439,25 @@ fn equal_lists_share_their_attributes() {
 }
 
 #[test]
+fn memory_of_attributes_is_bounded() {
+    let mut decoder = Decoder::default();
+    let first = update(&[], &[ORIGIN, AS_PATH, NEXT_HOP, CANARY], BODY);
+    let attributes = |decoder: &mut Decoder, message: &[u8]| match decoder.decode(message, &session(true, true)) {
+        Ok(Message::Update(update)) => update.attributes.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let kept = attributes(&mut decoder, &first);
+    // 400 lists of 1 kB are more than there is room for; what was first is forgotten, and read again all the same.
+    for number in 0..400_u32 {
+        let values: Vec<u8> = (0..250).flat_map(|_| number.to_be_bytes()).collect();
+        let communities = [&[0xd0, 8, 3, 0xe8][..], &values].concat();
+        attributes(&mut decoder, &update(&[], &[ORIGIN, AS_PATH, NEXT_HOP, &communities], BODY));
+    }
+    assert_eq!(std::sync::Arc::strong_count(&kept), 1, "the decoder has let go of it");
+    assert_eq!(attributes(&mut decoder, &first), kept);
+}
+
+#[test]
 fn errors_have_words() {
     let update = read(&update(&[], &[&[0x40, 1, 2, 0, 9], AS_PATH, NEXT_HOP], BODY), &session(true, false));
     let words = update.errors[0].to_string();

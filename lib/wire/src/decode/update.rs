@@ -25,19 +25,30 @@ use crate::{
 
 /// Decodes the messages of one session and remembers attributes: a table arrives as many UPDATEs with few different
 /// attribute lists. Equal lists share one [`Attributes`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
     /// Attribute lists without an error, keyed by their octets.
     known: BTreeMap<Bytes, Arc<List>>,
     /// Octets of all keys.
     octets: usize,
+    /// All keys together may have so many octets; when more come the memory starts afresh.
+    most_octets: usize,
     /// What the lists were decoded for: four-octet AS numbers, internal peer.
     for_session: (bool, bool),
 }
 
+impl Default for Decoder {
+    fn default() -> Decoder {
+        // For some 5,000 lists of the usual length; 200 peers that fill it cost 50 MiB and the attributes.
+        Decoder { most_octets: 256 * 1024, ..Decoder::forgetful() }
+    }
+}
+
 impl Decoder {
-    /// All keys together may have so many octets; when more come the memory starts afresh.
-    const MOST_OCTETS: usize = 256 * 1024;
+    /// One that remembers nothing, for a single message.
+    pub(super) const fn forgetful() -> Decoder {
+        Decoder { known: BTreeMap::new(), octets: 0, most_octets: 0, for_session: (false, false) }
+    }
 
     /// Same as [`decode`](crate::decode), with memory. A change of `negotiated` is noticed.
     ///
@@ -106,8 +117,8 @@ impl Decoder {
             return Ok(Arc::clone(list));
         }
         let list = Arc::new(List::decode(rest, negotiated)?);
-        if list.errors.is_empty() {
-            if self.octets + rest.len() > Self::MOST_OCTETS {
+        if list.errors.is_empty() && rest.len() <= self.most_octets {
+            if self.octets + rest.len() > self.most_octets {
                 self.known.clear();
                 self.octets = 0;
             }
