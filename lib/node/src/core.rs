@@ -136,10 +136,7 @@ impl Core {
             }
             Event::PodsInstalled(result) => self.handle_pods_installed(now, result),
             Event::Operator(number, operation) => self.handle_operation(now, number, operation),
-            Event::Timeout => {
-                self.native.speaker.handle_timeout(now);
-                self.native.speaker.handle_work(now);
-            }
+            Event::Timeout => self.native.speaker.handle_timeout(now),
         }
         self.work(now);
         std::mem::take(&mut self.out)

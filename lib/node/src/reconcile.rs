@@ -188,6 +188,12 @@ impl Reconcile {
         self.reading = true;
     }
 
+    /// Is a route on its way into the kernel, or about to be? One that the kernel keeps refusing is not.
+    pub fn routes_pending(&self) -> bool {
+        let mut routes = self.tracker.to_make().filter(|key| matches!(key, Key::Route(_)));
+        self.in_flight || routes.any(|key| !self.failures.contains_key(key))
+    }
+
     /// Is a batch or a read-back under way?
     pub fn busy(&self) -> bool {
         self.in_flight || self.reading

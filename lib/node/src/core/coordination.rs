@@ -30,6 +30,8 @@ pub(super) struct Coordination {
     pub(super) coordinator: bool,
     live: Option<BTreeSet<NodeName>>,
     absent_since: BTreeMap<NodeName, Moment>,
+    /// Absent for so long that the digest counts them as gone.
+    counted: BTreeSet<NodeName>,
     digest_dirty: bool,
     /// Written and not yet seen back.
     sent: Option<Digest>,
@@ -49,7 +51,8 @@ impl Coordination {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Moment> {
-        let gone = if self.coordinator { self.absent_since.values().map(|at| *at + GRACE).min() } else { None };
+        let uncounted = self.absent_since.iter().filter(|(node, _)| self.coordinator && !self.counted.contains(*node));
+        let gone = uncounted.map(|(_, at)| *at + GRACE).min();
         [self.words_due, gone].into_iter().flatten().min()
     }
 
@@ -139,8 +142,13 @@ impl Core {
             Event::Live(live) => {
                 let coordination = &mut self.coordination;
                 coordination.absent_since.retain(|node, _| !live.contains(node));
-                for node in coordination.phases.keys().filter(|node| !live.contains(*node)) {
-                    coordination.absent_since.entry(node.clone()).or_insert(now);
+                // A node that holds a claim and died before its first record counts as well.
+                let known = coordination.phases.keys().chain(self.claims.nodes.keys());
+                for node in known.filter(|node| !live.contains(*node)) {
+                    // What the coordinator before counted as gone stays so.
+                    let gone = coordination.digest.as_ref().is_some_and(|digest| digest.gone.contains(node));
+                    let since = if gone { now - GRACE } else { now };
+                    coordination.absent_since.entry(node.clone()).or_insert(since);
                 }
                 coordination.live = Some(live);
                 coordination.digest_dirty = true;
@@ -267,7 +275,8 @@ impl Core {
                     let standing = self.reconcile.standing(plane);
                     standing.objects + standing.routes
                 }),
-                inputs_complete: self.complete && !self.destinations.has_work(),
+                // A route that is being written may turn out on either plane.
+                inputs_complete: self.complete && !self.destinations.has_work() && !self.reconcile.routes_pending(),
             };
             let before = (switch.stance(), switch.licences());
             let lasted = now.since(switch.since());
@@ -338,15 +347,12 @@ impl Core {
         if !coordination.coordinator || !coordination.listed || coordination.sent.is_some() {
             return;
         }
-        let late = coordination
-            .absent_since
-            .values()
-            .any(|at| now.since(*at) >= GRACE && now.since(*at) < GRACE + Duration::from_secs(2));
-        if !coordination.digest_dirty && !late {
+        let gone = coordination.gone(now);
+        if !coordination.digest_dirty && gone == coordination.counted {
             return;
         }
         coordination.digest_dirty = false;
-        let gone = coordination.gone(now);
+        coordination.counted.clone_from(&gone);
         let Some(next) = switch::digest(&coordination.phases, &gone, coordination.digest.as_ref(), &self.identity.node)
         else {
             return;

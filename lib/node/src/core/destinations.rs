@@ -50,10 +50,20 @@ pub(super) struct Destination {
     pub(super) node: Option<NodeName>,
     /// Where its paths lead, once resolved to links.
     pub(super) native: Option<Via>,
-    /// What the counts know of it: carried by, and whether it counts.
-    counted: Option<(Option<Plane>, bool)>,
+    /// What the counts know of it.
+    counted: Option<Counted>,
     /// Why the preferred plane does not carry it.
     pub(super) why_not: Option<String>,
+}
+
+/// What the counts know of a destination.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Counted {
+    carried: Option<Plane>,
+    /// Was it ever carried? One that was and is not holds a switch up; one that never was does not.
+    ever: bool,
+    /// Does a live node claim it?
+    counts: bool,
 }
 
 /// Does a gateway answer?
@@ -145,15 +155,17 @@ impl Destinations {
     /// Keeps the counts in step with one destination. `counts` says whether a live node claims it.
     fn account(&mut self, prefix: Prefix, carried: Option<Plane>, counts: bool, preferred: Plane) {
         let Some(destination) = self.all.get_mut(&prefix) else { return };
-        let next = Some((carried, counts));
+        let ever = carried.is_some() || destination.counted.is_some_and(|counted| counted.ever);
+        let next = Some(Counted { carried, ever, counts });
         if destination.counted != next {
-            for (state, add) in [(destination.counted.take(), false), (next, true)] {
-                let Some((carried, true)) = state else { continue };
+            for (state, add) in [(destination.counted, false), (next, true)] {
+                let Some(state) = state.filter(|state| state.counts) else { continue };
                 let step = |n: &mut usize| if add { *n += 1 } else { *n -= 1 };
                 step(&mut self.counts.total);
-                match carried {
+                match state.carried {
                     Some(plane) => step(&mut self.counts.carried[plane as usize]),
-                    None => step(&mut self.counts.unreachable),
+                    None if !state.ever => step(&mut self.counts.unreachable),
+                    None => {}
                 }
             }
             destination.counted = next;
@@ -180,8 +192,8 @@ impl Core {
                     }
                     let carried = self.reconcile.carried(prefix);
                     let known = self.destinations.all.get(prefix).and_then(|d| d.counted);
-                    if let Some((_, counts)) = known {
-                        self.destinations.account(*prefix, carried, counts, preferred);
+                    if let Some(known) = known {
+                        self.destinations.account(*prefix, carried, known.counts, preferred);
                     } else if !self.claims.is_own(&PodCidr(*prefix)) {
                         self.destinations.dirty(*prefix);
                     }
@@ -340,7 +352,9 @@ impl Core {
             // It stays where it is although no way of today's knowledge leads there: before the inputs are complete
             // nothing is known for sure, and a node whose daemon has gone may still forward.
             (Some(_), None) => self.reconcile.tracker().actual(&Key::Route(prefix)).cloned(),
-            (None, None) if !self.complete || silent => self.reconcile.tracker().actual(&Key::Route(prefix)).cloned(),
+            (None, None) if (!self.complete || silent) && carried.is_none_or(|plane| stance.stand.has(plane)) => {
+                self.reconcile.tracker().actual(&Key::Route(prefix)).cloned()
+            }
             (None, None) => None,
         };
         let key = Key::Route(prefix);

@@ -221,7 +221,7 @@ impl Core {
         doc::Destinations {
             overlay: counts.carried[Plane::Overlay as usize],
             native: counts.carried[Plane::Native as usize],
-            unreachable: counts.unreachable,
+            unreachable: counts.total - counts.carried[0] - counts.carried[1],
             total: counts.total,
         }
     }

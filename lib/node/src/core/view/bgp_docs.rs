@@ -93,7 +93,7 @@ impl Core {
             doc::RouteDirection::Out => bgp::Direction::Out,
         };
         let query = bgp::RoutesQuery { direction: table, peer, prefix, limit: limit + 1 };
-        let mut paths = self.native.speaker.routes(&query);
+        let mut paths = self.native.speaker.routes(query);
         let truncated = paths.len() > limit;
         paths.truncate(limit);
         let items = paths.into_iter().map(|path| doc::BgpRoute {
