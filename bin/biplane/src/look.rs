@@ -11,7 +11,7 @@ use status::client::{Client, ClientError};
 use status::doc::{BgpRoutes, Doc, Document, RouteDirection};
 
 use crate::failure::Failure;
-use crate::output::{OutputArgs, colour, print};
+use crate::output::{OutputArgs, colour, count, print};
 use crate::view;
 
 /// What is looked at.
@@ -139,10 +139,11 @@ fn verdict(document: &Document, look: &Look) -> Result<(), Failure> {
         }
         (Doc::Ipam(ipam), Look::IpamCheck) => match ipam.problems.len() {
             0 => {
-                eprintln!("biplane: {} pools, {} pod CIDRs: nothing is wrong", ipam.pools.len(), ipam.blocks.len());
+                let (pools, blocks) = (count(ipam.pools.len(), "pool"), count(ipam.blocks.len(), "pod CIDR"));
+                eprintln!("biplane: {pools}, {blocks}: nothing is wrong");
                 Ok(())
             }
-            number => Err(Failure::Unwell(format!("{number} problems"))),
+            number => Err(Failure::Unwell(count(number, "problem"))),
         },
         (Doc::Ipam(ipam), Look::Blocks { node, ip }) if ipam.blocks.is_empty() => {
             let what = match (node, ip) {
@@ -155,7 +156,7 @@ fn verdict(document: &Document, look: &Look) -> Result<(), Failure> {
                     );
                     format!("no pod CIDR holds {ip}: {pool}")
                 }
-                _ => return Ok(()),
+                _ => "no pod CIDR is claimed or in quarantine".to_owned(),
             };
             Err(Failure::NotFound(what))
         }
@@ -166,13 +167,41 @@ fn verdict(document: &Document, look: &Look) -> Result<(), Failure> {
             }
             number => Err(Failure::Unwell(format!("{number} of {} routes are not as wanted", routes.total))),
         },
+        (Doc::RouteList(routes), Look::RouteList { node: Some(node), .. }) if routes.items.is_empty() => {
+            Err(Failure::NotFound(format!("no route leads to a node {node}; `biplane node list` shows the nodes")))
+        }
         (Doc::BgpRouteList(routes), Look::Why { prefix, .. }) if routes.items.is_empty() => {
             Err(Failure::NotFound(format!(
                 "no path of {prefix}: no peer announces it and it is not ours; `biplane bgp peers` shows who is up"
             )))
         }
-        _ => Ok(()),
+        _ => {
+            if let Some(words) = nothing(document, look) {
+                eprintln!("biplane: {words}");
+            }
+            Ok(())
+        }
     }
+}
+
+/// What is said of a list with nothing in it, which is no failure.
+fn nothing(document: &Document, look: &Look) -> Option<&'static str> {
+    Some(match (&document.body, look) {
+        (Doc::BgpPeerList(peers), Look::Peers) if peers.items.is_empty() => {
+            "no peers: bgp.peers of the configuration is empty, and bgp.mesh is off or no other node is known"
+        }
+        (Doc::BgpRouteList(routes), _) if routes.items.is_empty() => "no paths; `biplane bgp peers` shows who is up",
+        (Doc::Vxlan(vxlan), Look::Fdb) if vxlan.fdb.is_empty() => {
+            "no entries: `biplane vxlan show` tells if the overlay stands"
+        }
+        (Doc::Vxlan(vxlan), Look::Neigh) if vxlan.neighbours.is_empty() => {
+            "no entries: `biplane vxlan show` tells if the overlay stands"
+        }
+        (Doc::RouteList(routes), _) if routes.items.is_empty() => {
+            "no routes: this node has no pod CIDR and knows no other"
+        }
+        _ => return None,
+    })
 }
 
 /// Waits until the node is ready and its switch steady.

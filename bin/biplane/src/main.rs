@@ -204,7 +204,7 @@ fn validate(file: &Path) -> Result<(), Failure> {
             // The places stand first in their lines, so that editors find them.
             eprintln!("{errors}");
             let number = errors.0.len();
-            Err(Failure::Unwell(format!("not valid: {number} {}", if number == 1 { "mistake" } else { "mistakes" })))
+            Err(Failure::Unwell(format!("not valid: {}", output::count(number, "mistake"))))
         }
     }
 }

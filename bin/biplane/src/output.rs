@@ -101,8 +101,12 @@ impl Table {
         Table { columns: columns.collect(), rows: Vec::new() }
     }
 
-    /// As kubectl prints: columns as wide as their widest field, three spaces between, no line ends in spaces.
+    /// As kubectl prints: columns as wide as their widest field, three spaces between, no line ends in spaces. Nothing at
+    /// all without rows.
     pub(crate) fn render(&self, wide: bool, headers: bool, colour: bool) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
         let shown: Vec<usize> = (0..self.columns.len()).filter(|at| wide || !self.columns[*at].1).collect();
         let head: Vec<Cell> = self.columns.iter().map(|(name, _)| Cell::toned(name, Tone::Plain)).collect();
         let lines = || headers.then_some(&head).into_iter().chain(&self.rows);
@@ -271,6 +275,11 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+/// `1 route`, `2 routes`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Seconds as people say them: `12s`, `3m4s`, `2h5m`, `3d4h`.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::arguments::SwitchArgs;
 use crate::failure::Failure;
-use crate::output::{age, joined, print};
+use crate::output::{age, count, joined, print};
 use crate::view;
 
 /// How often the daemon is asked while waiting.
@@ -131,7 +131,7 @@ async fn rehearse(client: &Client, args: &SwitchArgs) -> Result<(), Failure> {
         ));
     } else {
         let nodes = mode.digest.as_ref().map_or(mode.nodes.len(), |digest| digest.nodes);
-        out.push_str(&format!("would switch {nodes} nodes to {target}, live:\n"));
+        out.push_str(&format!("would switch {} to {target}, live:\n", count(nodes, "node")));
         out.push_str(&format!("  1. {target} is stood up beside {} on every node\n", target.other()));
         out.push_str(&format!("  2. {} destinations of this node move one by one\n", mode.destinations.total));
         let last = if mode.fallback { "stays as the fallback" } else { "is taken down once no node sends over it" };
@@ -144,7 +144,9 @@ async fn rehearse(client: &Client, args: &SwitchArgs) -> Result<(), Failure> {
     }
     match obstacles.len() {
         0 => Ok(()),
-        number => Err(Failure::Unwell(format!("{number} things are in the way; a switch would wait for them"))),
+        number => {
+            Err(Failure::Unwell(format!("{} in the way; a switch would wait for that", count(number, "obstacle"))))
+        }
     }
 }
 
