@@ -53,7 +53,7 @@ pub(crate) struct View {
     pub(crate) addresses: LocalAddresses,
     pools: Vec<ClusterPool>,
     /// Originated prefixes that are no slice; only these can overlap a slice without being equal to it.
-    odd: Vec<Prefix>,
+    odd: BTreeSet<Prefix>,
     /// Own addresses inside the pools.
     inside: Vec<IpAddr>,
 }
@@ -66,7 +66,7 @@ impl View {
             originated: BTreeSet::new(),
             addresses: LocalAddresses::default(),
             pools,
-            odd: Vec::new(),
+            odd: BTreeSet::new(),
             inside: Vec::new(),
         }
     }
@@ -88,9 +88,10 @@ impl View {
     pub(crate) fn originate(&mut self, prefix: Prefix, on: bool) -> bool {
         let news = if on { self.originated.insert(prefix) } else { self.originated.remove(&prefix) };
         if news && !self.is_slice(&prefix) {
-            self.odd.retain(|p| *p != prefix);
             if on {
-                self.odd.push(prefix);
+                self.odd.insert(prefix);
+            } else {
+                self.odd.remove(&prefix);
             }
         }
         news
@@ -106,12 +107,11 @@ impl View {
         if prefix.is_default() {
             return Some(Refusal::DefaultRoute);
         }
-        if self.originated.contains(prefix) || self.odd.iter().any(|own| own.overlaps(prefix)) {
+        if self.originated.contains(prefix) || overlaps(&self.odd, prefix) {
             return Some(Refusal::OwnPodCidr);
         }
         if !self.is_slice(prefix) {
-            // Rare enough to look closely, for the sake of the right word.
-            let own = self.originated.iter().take(1000).any(|own| own.overlaps(prefix));
+            let own = overlaps(&self.originated, prefix);
             return Some(if own { Refusal::OwnPodCidr } else { Refusal::NotASlice });
         }
         self.inside.iter().any(|address| prefix.holds(address)).then_some(Refusal::Connected)
@@ -153,6 +153,14 @@ impl View {
         let inside = self.addresses.iter().filter(|a| pools.iter().any(|pool| pool.cidr.holds(a)));
         self.inside = inside.copied().collect();
     }
+}
+
+/// Does one of `set` share an address with `prefix`? By look-ups alone, as the set may be large.
+fn overlaps(set: &BTreeSet<Prefix>, prefix: &Prefix) -> bool {
+    // In their order, whatever lies inside follows the prefix directly.
+    let inside = set.range(*prefix..).next().is_some_and(|next| prefix.covers(next));
+    let around = || (0..prefix.len()).filter_map(|len| Prefix::new(prefix.address(), len)).any(|p| set.contains(&p));
+    !set.is_empty() && (inside || around())
 }
 
 #[cfg(test)]

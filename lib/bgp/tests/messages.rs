@@ -1,0 +1,279 @@
+//! A peer made by hand says what real ones should not.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code, unreachable_pub)]
+
+mod sim;
+
+use bgp::{Direction, RoutesQuery, State};
+use model::Asn;
+use sim::{Hand, address, config, prefix};
+use wire::{Message, Notification};
+
+fn hand() -> Hand {
+    let mut config = config(1, 64512, &[(2, 65002)]);
+    config.peers[0].passive = true;
+    Hand::new(config)
+}
+
+fn why(hand: &Hand, text: &str) -> String {
+    let query =
+        RoutesQuery { direction: Direction::In, prefix: Some(prefix(text)), limit: 10, ..RoutesQuery::default() };
+    hand.speaker.routes(query).first().map(|path| path.why.clone()).unwrap_or_default()
+}
+
+#[test]
+fn what_is_refused_or_ineligible_is_said_why() {
+    let mut hand = hand();
+    let conn = hand.establish(2, 65002);
+    assert_eq!(hand.speaker.sessions(), (1, 1));
+    hand.announce(conn, &["0.0.0.0/0", "10.244.1.0/24", "10.244.1.128/25", "8.8.8.0/24"], address(2), &[65002]);
+    hand.announce(conn, &["10.244.7.0/24"], address(2), &[65002, 64512]);
+    hand.announce(conn, &["10.244.8.0/24"], address(1), &[65002]);
+    hand.announce(conn, &["10.244.9.0/24"], "203.0.113.1".parse().unwrap(), &[65002]);
+    hand.announce(conn, &["10.244.10.0/24"], address(99), &[65002]);
+    for (text, expected) in [
+        ("0.0.0.0/0", "refused: default route"),
+        ("10.244.1.0/24", "refused: our own pod CIDR"),
+        ("10.244.1.128/25", "refused: our own pod CIDR"),
+        ("8.8.8.0/24", "refused: not a node's slice of any pool"),
+        ("10.244.7.0/24", "refused: our AS is on the AS path"),
+        ("10.244.8.0/24", "ineligible: next hop is our own address"),
+        ("10.244.9.0/24", "ineligible: next hop is not on a subnet that we share with the peer"),
+        ("10.244.10.0/24", "best"),
+    ] {
+        assert_eq!(why(&hand, text), expected, "{text}");
+    }
+    assert_eq!(hand.speaker.poll_changed(100), vec![prefix("10.244.10.0/24")]);
+    let counts = hand.speaker.peers()[0].counts[&model::Family::V4];
+    assert_eq!((counts.received, counts.accepted, counts.rejected), (8, 3, 5));
+    // An address that was ours is ours no more: the next hop becomes good.
+    let eth0 = model::kernel::Device::new("eth0").unwrap();
+    hand.speaker
+        .handle_local_addresses(vec![(address(1), 24, eth0.clone()), ("203.0.113.77".parse().unwrap(), 24, eth0)]);
+    hand.work();
+    assert_eq!(why(&hand, "10.244.9.0/24"), "best");
+}
+
+#[test]
+fn errors_reset_withdraw_or_pass() {
+    let mut hand = hand();
+    let conn = hand.establish(2, 65002);
+    hand.announce(conn, &["10.244.10.0/24"], address(2), &[65002]);
+    assert_eq!(hand.speaker.best(&prefix("10.244.10.0/24")).len(), 1);
+    // ORIGIN of two octets: treat as withdraw (RFC 7606), and the path that was there goes.
+    let mut update = wire::encode_announce(
+        &[prefix("10.244.10.0/24")],
+        address(2),
+        None,
+        &wire::Attributes { as_path: wire::AsPath::sequence([Asn(65002)]), ..wire::Attributes::default() },
+        &hand.negotiated,
+    )
+    .unwrap()[0]
+        .to_vec();
+    let origin = update.windows(4).position(|w| w == [0x40, 1, 1, 0]).unwrap();
+    update[origin + 3] = 9;
+    hand.bytes(conn, &update);
+    assert_eq!(hand.speaker.best(&prefix("10.244.10.0/24")).len(), 0);
+    assert_eq!(hand.speaker.sessions().0, 1, "the session stays");
+    assert!(hand.speaker.counters().update_errors.keys().any(|(_, kind)| kind.contains("treated as withdrawn")));
+    for _ in 0..1000 {
+        hand.bytes(conn, &update);
+    }
+    assert!(hand.notices.len() < 15, "{}", hand.notices.len());
+    // Length of the attributes beyond the message: reset, 3/1.
+    update[22] = 0xff;
+    hand.bytes(conn, &update);
+    assert_eq!(hand.told(conn), Some((3, 1)));
+    assert!(hand.closed.contains(&conn));
+    assert_eq!(hand.speaker.peers()[0].state, State::Idle, "held off after an error in Established");
+    let again = hand.connect(2);
+    assert!(hand.closed.contains(&again));
+    hand.wait(6);
+    let again = hand.establish(2, 65002);
+    assert!(!hand.closed.contains(&again));
+    assert_eq!(hand.speaker.sessions().0, 1);
+}
+
+#[test]
+fn garbage_is_answered_as_the_rfc_says() {
+    let cases: [(&str, Vec<u8>, Option<(u8, u8)>); 5] = [
+        ("marker", vec![0; 19], Some((1, 1))),
+        ("length", [[0xff; 16].as_slice(), &[0, 18, 4]].concat(), Some((1, 2))),
+        ("too long", [[0xff; 16].as_slice(), &[0x10, 1, 2]].concat(), Some((1, 2))),
+        ("type", [[0xff; 16].as_slice(), &[0, 19, 77]].concat(), Some((1, 3))),
+        ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdefgh".to_vec(), Some((1, 1))),
+    ];
+    for (name, bytes, expected) in cases {
+        let mut hand = hand();
+        let conn = hand.connect(2);
+        hand.bytes(conn, &bytes);
+        assert_eq!(hand.told(conn), expected, "{name}");
+        assert!(hand.closed.contains(&conn), "{name}");
+    }
+}
+
+#[test]
+fn messages_out_of_place_are_fsm_errors() {
+    let update = Message::Update(wire::Update { withdrawn: vec![prefix("10.244.9.0/24")], ..wire::Update::default() });
+    let mut hand = hand();
+    let conn = hand.connect(2);
+    hand.say(conn, &Message::Keepalive);
+    assert_eq!(hand.told(conn), Some((5, 1)));
+    let conn = hand.connect(2);
+    hand.say(conn, &Message::Open(Hand::open(65002, 2)));
+    hand.say(conn, &update);
+    assert_eq!(hand.told(conn), Some((5, 2)));
+    let conn = hand.establish(2, 65002);
+    hand.say(conn, &Message::Open(Hand::open(65002, 2)));
+    assert_eq!(hand.told(conn), Some((5, 3)));
+}
+
+#[test]
+fn an_open_in_pieces_and_a_burst_in_one() {
+    let mut hand = hand();
+    let conn = hand.connect(2);
+    let open = wire::encode(&Message::Open(Hand::open(65002, 2)), &hand.negotiated).unwrap();
+    for byte in &open {
+        hand.bytes(conn, &[*byte]);
+    }
+    let mut burst = wire::encode(&Message::Keepalive, &hand.negotiated).unwrap().to_vec();
+    let attributes = wire::Attributes { as_path: wire::AsPath::sequence([Asn(65002)]), ..wire::Attributes::default() };
+    let slice = [prefix("10.244.9.0/24")];
+    for bytes in wire::encode_announce(&slice, address(2), None, &attributes, &hand.negotiated).unwrap() {
+        burst.extend_from_slice(&bytes);
+    }
+    hand.bytes(conn, &burst);
+    assert_eq!(hand.speaker.best(&slice[0]).len(), 1);
+}
+
+#[test]
+fn a_notification_is_never_answered_and_says_why() {
+    let mut hand = hand();
+    let conn = hand.establish(2, 65002);
+    hand.announce(conn, &["10.244.9.0/24"], address(2), &[65002]);
+    hand.heard(conn);
+    hand.say(conn, &Message::Notification(Notification::cease(wire::cease::SHUTDOWN, "moving\nracks")));
+    assert_eq!(hand.told(conn), None);
+    assert!(hand.closed.contains(&conn));
+    assert!(hand.last_error().contains("6/2") && hand.last_error().contains("racks"), "{}", hand.last_error());
+    assert!(!hand.last_error().contains('\n'));
+    assert_eq!(hand.speaker.best(&prefix("10.244.9.0/24")).len(), 0);
+    // One that does not parse ends the session as well, without an answer.
+    let conn = hand.establish(2, 65002);
+    hand.heard(conn);
+    hand.bytes(conn, &[[0xff; 16].as_slice(), &[0, 21, 3, 0, 0]].concat());
+    assert_eq!(hand.told(conn), None);
+    assert_eq!(hand.speaker.sessions().0, 0);
+}
+
+#[test]
+fn a_notification_just_before_the_end_counts_more_than_the_end() {
+    let mut hand = hand();
+    let conn = hand.establish(2, 65002);
+    hand.announce(conn, &["10.244.9.0/24"], address(2), &[65002]);
+    let cease = Message::Notification(Notification::cease(wire::cease::RESET, ""));
+    let bytes = wire::encode(&cease, &hand.negotiated).unwrap();
+    let now = hand.now;
+    hand.speaker.handle_bytes(now, conn, &bytes);
+    hand.speaker.handle_closed(now, conn, None);
+    hand.work();
+    assert_eq!(hand.speaker.best(&prefix("10.244.9.0/24")), vec![], "not kept as stale");
+}
+
+#[test]
+fn an_established_session_wins_against_a_newcomer() {
+    let mut hand = hand();
+    let first = hand.establish(2, 65002);
+    let second = hand.connect(2);
+    assert!(!hand.closed.contains(&second));
+    hand.say(second, &Message::Open(Hand::open(65002, 2)));
+    assert_eq!(hand.told(second), Some((6, 7)));
+    assert!(hand.closed.contains(&second) && !hand.closed.contains(&first));
+    assert_eq!(hand.speaker.sessions().0, 1);
+    let third = hand.connect(2);
+    let fourth = hand.connect(2);
+    assert!(hand.closed.contains(&third), "a later try replaces an earlier one: memory stays bounded");
+    hand.wait(241);
+    assert!(hand.closed.contains(&fourth), "silent for four minutes");
+}
+
+#[test]
+fn silence_after_the_dial_ends_after_four_minutes() {
+    let mut hand = hand();
+    let conn = hand.connect(2);
+    hand.wait(239);
+    assert!(!hand.closed.contains(&conn));
+    hand.wait(2);
+    assert_eq!(hand.told(conn), Some((4, 0)));
+}
+
+#[test]
+fn a_peer_that_takes_no_bytes_is_dropped_in_the_end() {
+    let mut hand = hand();
+    let conn = hand.establish(2, 65002);
+    let now = hand.now;
+    hand.speaker.handle_drained(now, conn);
+    for _ in 0..30 {
+        hand.say(conn, &Message::Keepalive);
+        hand.wait(20);
+    }
+    assert_eq!(hand.speaker.sessions().0, 0);
+    assert!(hand.closed.contains(&conn));
+    assert_eq!(hand.last_error(), "send hold timer expired: the peer takes no bytes");
+}
+
+#[test]
+fn a_slow_reader_costs_no_memory() {
+    let mut hand = hand();
+    let now = hand.now;
+    for n in 0..200_000u32 {
+        let own = model::Prefix::new(std::net::Ipv4Addr::from(0x0b00_0000 + (n << 8)).into(), 24).unwrap();
+        hand.speaker.handle_originate(now, own, true);
+    }
+    let conn = hand.establish(2, 65002);
+    hand.work();
+    let held = hand.sent[&conn].len();
+    assert!(held > 200_000 && held < 400_000, "{held} octets are out");
+    let mut total = 0;
+    for _ in 0..20 {
+        total += hand.sent.remove(&conn).map_or(0, |bytes| bytes.len());
+        let now = hand.now;
+        hand.speaker.handle_drained(now, conn);
+        hand.work();
+    }
+    total += hand.sent.remove(&conn).map_or(0, |bytes| bytes.len());
+    assert!(total > 200_000 * 4, "all of it came in the end: {total}");
+    assert_eq!(hand.speaker.peers()[0].counts[&model::Family::V4].advertised, 200_001);
+}
+
+#[test]
+fn without_route_refresh_or_capabilities_the_basics_work() {
+    let mut hand = hand();
+    let conn = hand.connect(2);
+    hand.negotiated = wire::Negotiated { families: [model::Family::V4].into(), ..wire::Negotiated::default() };
+    hand.say(conn, &Message::Open(wire::Open { capabilities: Vec::new(), ..Hand::open(65002, 2) }));
+    hand.say(conn, &Message::Keepalive);
+    hand.work();
+    let heard = hand.heard(conn);
+    let updates: Vec<&wire::Update> =
+        heard.iter().filter_map(|m| if let Message::Update(u) = m { Some(u) } else { None }).collect();
+    assert_eq!(updates.len(), 2, "our IPv4 prefix and End-of-RIB: {heard:?}");
+    assert_eq!(updates[0].attributes.as_ref().unwrap().as_path.to_string(), "64512");
+    assert!(hand.speaker.end_of_rib_complete().unwrap_err().contains("192.0.2.2 (ipv4)"));
+    hand.wait(31);
+    assert_eq!(hand.speaker.end_of_rib_complete(), Ok(()), "not waited for longer than 30 s");
+}
+
+#[test]
+fn refused_capabilities_are_left_out_once() {
+    let mut config = config(1, 64512, &[(2, 65002)]);
+    config.peers[0].passive = true;
+    let mut hand = Hand::new(config);
+    let conn = hand.connect(2);
+    assert!(matches!(&hand.heard(conn)[0], Message::Open(open) if !open.capabilities.is_empty()));
+    hand.say(conn, &Message::Notification(Notification::open_error(wire::open::UNSUPPORTED_PARAMETER)));
+    let conn = hand.connect(2);
+    assert!(matches!(&hand.heard(conn)[0], Message::Open(open) if open.capabilities.is_empty()));
+    hand.say(conn, &Message::Notification(Notification::open_error(wire::open::UNSUPPORTED_PARAMETER)));
+    let conn = hand.connect(2);
+    assert!(matches!(&hand.heard(conn)[0], Message::Open(open) if !open.capabilities.is_empty()));
+}
