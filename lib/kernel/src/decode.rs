@@ -309,3 +309,79 @@ pub(crate) fn kind_name(kind: u8) -> &'static str {
         _ => "of unknown type",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::{self, Mode};
+    use crate::message::{Batch, messages};
+
+    fn batch() -> Batch {
+        let mut batch = Batch::default();
+        let prefix: Prefix = "fd44:0:0:2::/64".parse().unwrap();
+        let (ip, mac) = ("fd00::2".parse().unwrap(), MacAddr([2, 0, 0, 0, 0, 1]));
+        let to = Some(encode::RouteTo { nexthop: 77, on_link: false });
+        encode::route(&mut batch, 1, Mode::Create, &prefix, to, Some(&ip));
+        encode::fdb(&mut batch, 2, Mode::Create, 3, &mac, Some(&ip));
+        encode::neighbour(&mut batch, 3, Mode::Create, 3, &ip, Some(&mac));
+        encode::nexthop(&mut batch, 4, Mode::Create, 77, Some(&ip), 3);
+        encode::nexthop_group(&mut batch, 5, Mode::Create, 78, &[77, 79]);
+        encode::interface_address(&mut batch, 6, Mode::Create, 1, &Prefix::host(ip));
+        let link = model::kernel::VxlanLink {
+            vni: model::Vni::new(178).unwrap(),
+            port: 4789,
+            local: ip,
+            underlay: Device::new("eth0").unwrap(),
+            mac,
+            mtu: 1430,
+        };
+        encode::vxlan(&mut batch, 7, &Device::new("biplane.vxlan").unwrap(), &link, 2);
+        batch
+    }
+
+    fn decode_all(message: &Message<'_>) -> [bool; 5] {
+        [
+            route(message, 254).is_some(),
+            neigh(message).is_some(),
+            nexthop(message).is_some(),
+            interface_address(message).is_some(),
+            link(message).is_some(),
+        ]
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let batch = batch();
+        let found: Vec<Message<'_>> = messages(batch.bytes()).collect();
+        let path = route(&found[0], 254).unwrap();
+        assert_eq!((path.nexthop, path.metric, path.protocol, path.kind), (Some(77), 178, 178, RTN_UNICAST));
+        assert_eq!((path.prefix.to_string().as_str(), path.src), ("fd44:0:0:2::/64", "fd00::2".parse().ok()));
+        assert_eq!(route(&found[0], 100), None, "another table");
+        let fdb = neigh(&found[1]).unwrap();
+        assert!(fdb.bridge && fdb.flags & NTF_EXT_LEARNED != 0 && !fdb.detour);
+        assert_eq!(neigh(&found[2]).unwrap().protocol, 178);
+        assert_eq!(nexthop(&found[3]).unwrap().gateway, "fd00::2".parse().ok());
+        assert_eq!(nexthop(&found[4]).unwrap().group, Some(vec![77, 79]));
+        assert_eq!(interface_address(&found[5]).unwrap().protocol, Some(178));
+        let made = link(&found[6]).unwrap();
+        assert_eq!(made.kind, "vxlan");
+        assert_eq!(made.vxlan.map(|vxlan| (vxlan.vni, vxlan.port, vxlan.lower)), Some((178, 4789, Some(2))));
+    }
+
+    #[test]
+    fn octets_of_any_kind_do_no_harm() {
+        let batch = batch();
+        let bytes = batch.bytes();
+        let mut decoded = 0usize;
+        for at in 0..bytes.len() {
+            for value in [0, 1, 3, 4, 7, 8, 127, 128, 254, 255] {
+                let mut harmed = bytes.to_vec();
+                harmed[at] = value;
+                for harmed in [&harmed[..], &harmed[..at]] {
+                    decoded += messages(harmed).flat_map(|m| decode_all(&m)).filter(|done| *done).count();
+                }
+            }
+        }
+        assert!(decoded > 10_000, "{decoded}");
+    }
+}

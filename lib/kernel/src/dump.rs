@@ -114,7 +114,9 @@ pub(crate) fn links(socket: &mut Socket) -> Result<Links, Error> {
         links.insert(link);
     }
     for family in Family::BOTH {
-        for address in collect(socket, "addresses", ask::addresses(family), decode::interface_address)? {
+        for address in collect(socket, "addresses", ask::addresses(family), |message| {
+            decode::interface_address(message).filter(|address| Family::of(&address.ip) == family)
+        })? {
             links.insert_address(address);
         }
     }
@@ -140,7 +142,7 @@ pub(crate) fn read_nexthops(socket: &mut Socket, view: &mut View) -> Result<(), 
 fn neighbours(socket: &mut Socket, family: u8, index: u32) -> Result<Vec<Neigh>, Error> {
     let what = if family == libc::AF_BRIDGE as u8 { "FDB entries" } else { "neighbours" };
     collect(socket, what, ask::neighbours(family, index), |message| {
-        decode::neigh(message).filter(|neigh| neigh.index == index)
+        decode::neigh(message).filter(|neigh| neigh.index == index && message.payload.first() == Some(&family))
     })
 }
 
@@ -148,6 +150,8 @@ fn neighbours(socket: &mut Socket, family: u8, index: u32) -> Result<Vec<Neigh>,
 fn routes_of(socket: &mut Socket, view: &View, family: Family) -> Result<Vec<Route>, Error> {
     collect(socket, "routes", ask::routes(family), |message| {
         decode::route(message, Owner::TABLE)
+            // A kernel without IPv6 answers with the routes of IPv4.
+            .filter(|route| route.prefix.family() == family)
             .filter(|route| View::is_our_route(route) || view.interest.pools.iter().any(|p| p.covers(&route.prefix)))
     })
 }

@@ -232,3 +232,33 @@ pub(crate) fn on_our_key(route: &Route) -> bool {
 fn is_unicast(mac: &MacAddr) -> bool {
     mac.0[0] & 1 == 0 && mac.0 != [0; 6]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> View {
+        let mut view = View::new(Device::new("biplane.vxlan").unwrap());
+        let device = Device::new(Owner::NODE_ADDRESS_DEVICE).unwrap();
+        let (kind, flags) = (String::new(), IFF_UP | IFF_LOWER_UP);
+        view.links.insert(Link { index: 1, device, flags, mtu: 65536, kind, mac: None, vxlan: None });
+        view.interest.pools = vec!["10.244.0.0/16".parse().unwrap()];
+        view
+    }
+
+    fn address(ip: &str, len: u8, protocol: Option<u8>) -> Address {
+        Address { index: 1, ip: ip.parse().unwrap(), len, protocol }
+    }
+
+    #[test]
+    fn before_linux_5_18_an_address_is_known_by_its_place() {
+        let mut view = view();
+        let ours = |view: &View, address: Address| matches!(view.judge_address(&address), Judged::Ours(..));
+        assert!(ours(&view, address("10.244.1.2", 32, Some(Owner::MARK))));
+        assert!(matches!(view.judge_address(&address("10.244.1.2", 32, None)), Judged::Foreign(_)));
+        view.marks_addresses = false;
+        assert!(ours(&view, address("10.244.1.2", 32, None)));
+        assert_eq!(view.judge_address(&address("10.244.1.2", 24, None)), Judged::Nothing);
+        assert_eq!(view.judge_address(&address("192.0.2.1", 32, None)), Judged::Nothing);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use model::kernel::{Key, Refusal, Value, Write};
 
@@ -72,12 +73,19 @@ impl Watch {
                     kernel.view.nexthops_known = false;
                     match error.raw_os_error() {
                         Some(libc::ENOBUFS) => news.ask_read_back("notices were lost: the receive buffer was full"),
-                        _ => news.ask_read_back(format!("notices cannot be read: {error}")),
+                        _ => {
+                            news.ask_read_back(format!("notices cannot be read: {error}"));
+                            self.open_again();
+                            more = false;
+                        }
                     }
                     // What was lost may have been about links.
                     if let Ok(links) = dump::links(&mut kernel.socket) {
                         news.links |= links != kernel.view.links;
                         kernel.view.links = links;
+                    }
+                    if !more {
+                        break;
                     }
                 }
             }
@@ -91,6 +99,14 @@ impl Watch {
             Err(error) => news.ask_read_back(format!("notices of nftables cannot be read: {error}")),
         }
         (news, more)
+    }
+
+    /// A socket that fails to read is not read again. Without a new one the old one is tried once a second.
+    fn open_again(&mut self) {
+        match Socket::open(&GROUPS) {
+            Ok(socket) => self.socket = socket,
+            Err(_) => std::thread::sleep(Duration::from_secs(1)),
+        }
     }
 
     /// The kernel tells that some sysctl of a device changed, not always which.
