@@ -3,7 +3,9 @@
 
 mod netns;
 
+use std::io::BufRead as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use model::kernel::{Hop, Key, Value, Via, Write};
 use netns::*;
@@ -125,6 +127,58 @@ fn an_ipv4_route_goes_over_an_ipv6_gateway() {
     fresh(|| {
         underlay();
         flips("10.244.2.0/24", &hop("fd00::2", "eth0"));
+    });
+}
+
+#[test]
+fn no_flip_ever_deletes() {
+    fresh(|| {
+        underlay();
+        let mut kernel = open();
+        let natives = [hop("10.0.0.2", "eth0"), hop("fd00::2", "eth0")];
+        done(&mut kernel, create([link(vxlan(1))]));
+        done(&mut kernel, create(remote(2)));
+        done(&mut kernel, create(natives.iter().cloned().map(nexthop)));
+        let pools = ["10.244.2.0/24", "fd44:0:0:2::/64"];
+        done(&mut kernel, create(pools.map(unreachable)));
+
+        let mut monitor = std::process::Command::new("ip")
+            .args(["monitor", "route"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(monitor.stdout.take().unwrap()).lines();
+        let heard = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            for line in lines.map_while(Result::ok) {
+                let last = line.contains("10.244.98.0/24");
+                heard.push(line);
+                if last {
+                    break;
+                }
+            }
+            heard
+        });
+        let end = Instant::now() + Duration::from_secs(5);
+        while !run("cat /proc/net/netlink")
+            .lines()
+            .any(|l| l.split_whitespace().nth(2) == Some(&monitor.id().to_string()))
+        {
+            assert!(Instant::now() < end, "ip monitor does not listen");
+        }
+        for _ in 0..20 {
+            for (pool, native) in pools.iter().zip(&natives) {
+                done(&mut kernel, replace(route_via(pool, &over(2))));
+                done(&mut kernel, replace(route_via(pool, native)));
+                done(&mut kernel, replace(unreachable(pool)));
+            }
+        }
+        done(&mut kernel, create([unreachable("10.244.98.0/24")]));
+        let heard = heard.join().unwrap();
+        monitor.kill().unwrap();
+        monitor.wait().unwrap();
+        assert!(heard.len() >= 120, "{heard:?}");
+        assert!(!heard.iter().any(|line| line.contains("Deleted")), "{heard:?}");
     });
 }
 
