@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use model::NodeName;
+use model::{NodeName, Uid};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, StatVfsMountFlags, flock, fstat,
     fstatvfs, fsync, linkat, mkdirat, openat, renameat, renameat_with, statat, unlinkat,
@@ -76,6 +76,9 @@ impl Disk {
                 .map_err(|e| Trouble::new("make", path, Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
         }
         let root = directory(CWD, path, path)?;
+        if known.is_some() && matches!(statat(&root, ID, AtFlags::empty()), Err(Errno::NOENT)) {
+            return Err(not_the_store(path));
+        }
         let open = |name: &str| {
             if known.is_none() {
                 match mkdirat(&root, name, Mode::from(0o755)) {
@@ -124,13 +127,12 @@ impl Disk {
             self.sync(Place::Root)?;
             id = self.read_id()?;
         }
-        let at = self.path.display();
         match (id, known) {
-            (None, _) => Err(Trouble::said(format!(
-                "{at} is not the store it was: it has no {ID}; bring the store back, or mount it; to begin with an empty store restart the daemon"
-            ))),
+            (None, _) => Err(not_the_store(&self.path)),
             (Some(id), Some(known)) if id != known => Err(Trouble::said(format!(
-                "{at} is another store than before ({id}, not {known}); bring the old one back, or restart the daemon to go on with this one"
+                "{} is another store than before ({id}, not {known}); bring the old one back, or restart the daemon to \
+                 go on with this one",
+                self.path.display()
             ))),
             (Some(id), _) => Ok(id),
         }
@@ -385,7 +387,7 @@ impl Disk {
         let mut wait = Duration::from_millis(1);
         loop {
             self.check_place()?;
-            if let Some(lock) = self.lock(self.root.as_fd(), STORE_LOCK)? {
+            if let Some(lock) = self.lock(self.root.as_fd(), STORE_LOCK, "")? {
                 return Ok(lock);
             }
             if Instant::now() >= deadline {
@@ -403,7 +405,8 @@ impl Disk {
 
     /// The coordinator's lock, unless another daemon has it.
     pub(crate) fn lock_coordinator(&self) -> Result<Option<Lock>, Trouble> {
-        self.lock(self.root.as_fd(), COORDINATOR_LOCK)
+        let text = format!("pid {} node {}\n", std::process::id(), self.node);
+        self.lock(self.root.as_fd(), COORDINATOR_LOCK, &text)
     }
 
     /// Is this still the coordinator's lock file, or did somebody put another in its place?
@@ -412,8 +415,9 @@ impl Disk {
     }
 
     /// This node's own lock, unless another daemon has it.
-    pub(crate) fn lock_live(&self) -> Result<Option<Lock>, Trouble> {
-        self.lock(self.live.as_fd(), &live_name(&self.node))
+    pub(crate) fn lock_live(&self, uid: &Uid) -> Result<Option<Lock>, Trouble> {
+        let text = format!("pid {} node {} uid {uid}\n", std::process::id(), self.node);
+        self.lock(self.live.as_fd(), &live_name(&self.node), &text)
     }
 
     /// Is this still the node's lock file?
@@ -447,13 +451,12 @@ impl Disk {
             .is_ok_and(|fd| flock(fd, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
     }
 
-    fn lock(&self, directory: BorrowedFd<'_>, name: &str) -> Result<Option<Lock>, Trouble> {
+    /// Takes a lock and writes `text` into its file, for people.
+    fn lock(&self, directory: BorrowedFd<'_>, name: &str, text: &str) -> Result<Option<Lock>, Trouble> {
         let open = |flags| openat(directory, name, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::from(0o644));
-        // A lock needs no writing: one that is there can be had on a full or read-only disk.
-        let file = match open(OFlags::RDWR | OFlags::CREATE) {
-            Ok(file) => Ok(file),
-            Err(errno) => open(OFlags::RDONLY).map_err(|_| errno),
-        };
+        // Open for reading only: a lock that is held must not keep a file system from being made read-only, and one
+        // whose file is there can be had on a full disk.
+        let file = open(OFlags::RDONLY | OFlags::CREATE);
         let file = file.map_err(|e| Trouble::new("open", &self.path.join(name), e))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -462,7 +465,17 @@ impl Disk {
         }
         // It may have been removed between the opening and the lock: then others lock another file.
         let lock = Lock { file };
-        Ok(self.is_lock(directory, name, &lock).then_some(lock))
+        if !self.is_lock(directory, name, &lock) {
+            return Ok(None);
+        }
+        if !text.is_empty()
+            && let Ok(file) = open(OFlags::WRONLY)
+        {
+            // A full disk does not matter here.
+            let written = rustix::io::pwrite(&file, text.as_bytes(), 0).unwrap_or(0);
+            let _ = rustix::fs::ftruncate(&file, written as u64);
+        }
+        Ok(Some(lock))
     }
 
     fn is_lock(&self, directory: BorrowedFd<'_>, name: &str, lock: &Lock) -> bool {
@@ -490,14 +503,6 @@ impl Disk {
     }
 }
 
-impl Lock {
-    /// Writes who holds it into the file, for people; a full disk does not matter.
-    pub(crate) fn sign(&self, text: &str) {
-        let written = rustix::io::pwrite(&self.file, text.as_bytes(), 0).unwrap_or(0);
-        let _ = rustix::fs::ftruncate(&self.file, written as u64);
-    }
-}
-
 impl Stamp {
     /// Was the last change long enough ago that another one would have another time? Clocks of file systems go in
     /// steps of up to 10 ms.
@@ -515,6 +520,14 @@ impl Stamp {
 
 pub(crate) fn live_name(node: &NodeName) -> String {
     format!("{node}.lock")
+}
+
+fn not_the_store(path: &Path) -> Trouble {
+    Trouble::said(format!(
+        "{} is not the store it was: it has no {ID}; bring the store back, or mount it; to begin with an empty store \
+         restart the daemon",
+        path.display()
+    ))
 }
 
 fn directory(at: BorrowedFd<'_>, name: &Path, path: &Path) -> Result<OwnedFd, Trouble> {

@@ -169,6 +169,8 @@ impl Worker {
         self.poll_open(now);
         self.poll_live(now)?;
         self.poll_changes(now);
+        // The list comes before anything that the commands change.
+        self.announce();
         let answers = self.poll_commands(now);
         self.announce();
         for (command, answer) in answers {
@@ -224,10 +226,8 @@ impl Worker {
         match &mut self.live {
             Live::Held(lock) if now < self.timers.look || open.disk.is_live_lock(lock) => {}
             Live::Wanted { .. } if now < self.timers.live => {}
-            live => match open.disk.lock_live() {
+            live => match open.disk.lock_live(&self.identity.uid) {
                 Ok(Some(lock)) => {
-                    let Identity { node, uid } = &self.identity;
-                    lock.sign(&format!("pid {} node {node} uid {uid}\n", std::process::id()));
                     *live = Live::Held(lock);
                 }
                 Ok(None) => {
@@ -419,7 +419,6 @@ impl Worker {
             (Some(open), None) if can => {
                 self.timers.candidacy = now + CANDIDACY;
                 let Ok(Some(lock)) = open.disk.lock_coordinator() else { return };
-                lock.sign(&format!("pid {} node {}\n", std::process::id(), self.identity.node));
                 self.coordinator = Some(lock);
                 (self.events)(Event::Coordinator(true));
                 self.tell_live(now);
