@@ -511,7 +511,7 @@ impl Peer {
     fn note_state(&mut self, now: Moment, shared: &Shared) {
         let held_off = shared.shut || self.gone || self.timers.at(Timer::IdleHold).is_some();
         let alone = if held_off { State::Idle } else { State::Active };
-        let state = self.furthest().map_or(alone, |link| link.session.state().max(alone));
+        let state = self.furthest().map_or(alone, |link| link.session.state());
         if state != self.state.0 {
             self.state = (state, now);
         }

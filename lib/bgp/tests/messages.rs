@@ -95,7 +95,7 @@ fn errors_reset_withdraw_or_pass() {
 
 #[test]
 fn garbage_is_answered_as_the_rfc_says() {
-    let cases: [(&str, Vec<u8>, Option<(u8, u8)>); 5] = [
+    let cases = [
         ("marker", vec![0; 19], Some((1, 1))),
         ("length", [[0xff; 16].as_slice(), &[0, 18, 4]].concat(), Some((1, 2))),
         ("too long", [[0xff; 16].as_slice(), &[0x10, 1, 2]].concat(), Some((1, 2))),
