@@ -147,6 +147,9 @@ fn killed_at_any_instant() {
     assert!(crimes.is_empty(), "{crimes:#?}");
     assert!(kills > 40, "only {kills} kills");
 
+    let left = names(&dir.path().join("store/tmp"));
+    assert!(left.is_empty(), "left behind by the dead: {left:?}");
+
     // The coordinator dies, without a word.
     let text = fs::read_to_string(dir.path().join("store/coordinator.lock")).unwrap();
     let nth: usize = text.trim().rsplit('n').next().unwrap().parse().expect("the coordinator is one of the children");

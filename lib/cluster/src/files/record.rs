@@ -112,7 +112,7 @@ impl Released {
         }
     }
 
-    /// How long ago, as of `now`. After a reboot only the wall clock tells; a release that lies ahead counts as just
+    /// How long ago at least, as of `now`; both are cut to whole milliseconds. After a reboot only the wall clock tells; a release that lies ahead counts as just
     /// now, so that a jump of the clock prolongs the quarantine and never shortens one of this boot.
     pub(crate) fn age(&self, now: &Released) -> Duration {
         let millis = if self.boot_id == now.boot_id {
@@ -120,7 +120,7 @@ impl Released {
         } else {
             now.unix_millis.saturating_sub(self.unix_millis)
         };
-        Duration::from_millis(millis)
+        Duration::from_millis(millis.saturating_sub(1))
     }
 }
 
@@ -192,10 +192,10 @@ mod tests {
         let at = |unix: u64, boot: u64, id: &str| Released { unix_millis: unix, boot_millis: boot, boot_id: id.into() };
         let released = at(1_000_000, 5_000, "a");
         // The wall clock jumped an hour ahead, or back.
-        assert_eq!(released.age(&at(4_600_000, 7_000, "a")), Duration::from_secs(2));
-        assert_eq!(released.age(&at(1_000, 7_000, "a")), Duration::from_secs(2));
+        assert_eq!(released.age(&at(4_600_000, 7_000, "a")), Duration::from_millis(1_999));
+        assert_eq!(released.age(&at(1_000, 7_000, "a")), Duration::from_millis(1_999));
         // After a reboot.
-        assert_eq!(released.age(&at(1_003_000, 10, "b")), Duration::from_secs(3));
+        assert_eq!(released.age(&at(1_003_000, 10, "b")), Duration::from_millis(2_999));
         assert_eq!(released.age(&at(1_000, 10, "b")), Duration::ZERO);
     }
 }

@@ -228,6 +228,8 @@ impl Worker {
             Live::Wanted { .. } if now < self.timers.live => {}
             live => match open.disk.lock_live(&self.identity.uid) {
                 Ok(Some(lock)) => {
+                    // Of the daemon before this one, if it died while it wrote.
+                    open.disk.discard_prepared();
                     *live = Live::Held(lock);
                 }
                 Ok(None) => {
