@@ -71,6 +71,8 @@ pub struct Net {
     queue: BTreeMap<(Moment, u64), (usize, Event)>,
     sequence: u64,
     ends: BTreeMap<(usize, ConnId), (usize, ConnId)>,
+    /// Ends whose bytes were lost: a stream never goes on behind a hole.
+    stalled: BTreeSet<(usize, ConnId)>,
     ports: u16,
 }
 
@@ -84,6 +86,7 @@ impl Net {
             queue: BTreeMap::new(),
             sequence: 0,
             ends: BTreeMap::new(),
+            stalled: BTreeSet::new(),
             ports: 40000,
         }
     }
@@ -259,7 +262,10 @@ impl Net {
             }
             Output::Send { conn, bytes } => {
                 let Some((other, theirs)) = self.ends.get(&(at, conn)).copied() else { return };
-                if !self.nodes[other].silent && !self.nodes[at].silent {
+                if self.nodes[other].silent || self.nodes[at].silent {
+                    self.stalled.insert((at, conn));
+                }
+                if !self.stalled.contains(&(at, conn)) {
                     self.push(other, Event::Bytes(theirs, bytes));
                     self.push(at, Event::Drained(conn));
                 }
