@@ -123,11 +123,11 @@ fn by_programs() -> (Duration, Duration) {
         let (mac, to, gateway, pods) = (node.mac(), node.underlay(), node.mac().link_local(), node.pods());
         writeln!(fdb, "fdb add {mac} dev biplane.vxlan dst {to} extern_learn").unwrap();
         writeln!(ip, "neigh add {gateway} lladdr {mac} dev biplane.vxlan nud permanent protocol 178").unwrap();
-        writeln!(native, "route replace {pods} via {to} dev eth0 proto 178 metric 178").unwrap();
+        writeln!(native, "route replace {pods} via {to} dev eth0 proto 178 metric 1178").unwrap();
     }
     for node in nodes() {
         let (gateway, pods) = (node.mac().link_local(), node.pods());
-        writeln!(ip, "route add {pods} via inet6 {gateway} dev biplane.vxlan proto 178 metric 178").unwrap();
+        writeln!(ip, "route add {pods} via inet6 {gateway} dev biplane.vxlan proto 178 metric 1178").unwrap();
     }
     let [fdb, ip, native] = [("fdb", fdb), ("ip", ip), ("native", native)].map(|(name, text)| script(name, &text));
     let start = Instant::now();

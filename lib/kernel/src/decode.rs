@@ -315,6 +315,7 @@ mod tests {
     use super::*;
     use crate::encode::{self, Mode};
     use crate::message::{Batch, messages};
+    use model::Owner;
 
     fn batch() -> Batch {
         let mut batch = Batch::default();
@@ -354,7 +355,7 @@ mod tests {
         let batch = batch();
         let found: Vec<Message<'_>> = messages(batch.bytes()).collect();
         let path = route(&found[0], 254).unwrap();
-        assert_eq!((path.nexthop, path.metric, path.protocol, path.kind), (Some(77), 178, 178, RTN_UNICAST));
+        assert_eq!((path.nexthop, path.metric, path.protocol, path.kind), (Some(77), Owner::METRIC, 178, RTN_UNICAST));
         assert_eq!((path.prefix.to_string().as_str(), path.src), ("fd44:0:0:2::/64", "fd00::2".parse().ok()));
         assert_eq!(route(&found[0], 100), None, "another table");
         let fdb = neigh(&found[1]).unwrap();

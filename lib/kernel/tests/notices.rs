@@ -59,7 +59,7 @@ fn what_is_taken_away_or_altered_by_hand_is_told_at_once() {
         run("ip route del 10.244.2.0/24");
         ear.wait_changed(&to.0, None);
         ear.write(create([to.clone()]));
-        run("ip route replace 10.244.2.0/24 via 10.0.0.9 proto 178 metric 178");
+        run("ip route replace 10.244.2.0/24 via 10.0.0.9 proto 178 metric 1178");
         ear.wait("an altered route", |event| {
             matches!(event, Event::Changed(key, Some(value)) if key == to.0 && value != to.1).then_some(())
         });
@@ -196,7 +196,7 @@ fn objects_of_others_are_told_when_they_come_and_go() {
         run("ip route del 10.244.2.0/24 metric 5");
         assert!(ear.wait_read_back().contains("somebody else's"));
         // In place of ours.
-        run("ip route replace 10.244.2.0/24 via 10.0.0.9 metric 178 proto bird");
+        run("ip route replace 10.244.2.0/24 via 10.0.0.9 metric 1178 proto bird");
         ear.wait_changed(&to.0, None);
         let (ours, foreign) = read_back(&ear);
         assert!(!ours.iter().any(|(key, _)| *key == to.0));

@@ -253,7 +253,7 @@ fn a_foreign_twin_of_a_route_is_told_and_stays() {
             let way = hop(gateway, "eth0");
             done(&mut kernel, create([nexthop(way.clone())]));
             let ours = route_via(to, &way);
-            run(&format!("ip {family} route add {to} via {gateway} metric 178 proto static"));
+            run(&format!("ip {family} route add {to} via {gateway} metric 1178 proto static"));
             assert_eq!(refused(&mut kernel, create([ours.clone()])).errno, libc::EEXIST);
             assert!(foreign(&mut kernel, &ours.0).unwrap().contains("static"));
             done(&mut kernel, delete(ours.0.clone()));
@@ -261,7 +261,7 @@ fn a_foreign_twin_of_a_route_is_told_and_stays() {
             assert_eq!(found(&ours.0), None);
 
             // Beside ours, with another metric: both stand.
-            run(&format!("ip {family} route del {to} metric 178"));
+            run(&format!("ip {family} route del {to} metric 1178"));
             run(&format!("ip {family} route add {to} via {gateway} metric 5 proto static"));
             done(&mut kernel, create([ours.clone()]));
             assert_found([ours.clone()]);
@@ -287,7 +287,7 @@ fn altered_routes_and_objects_are_seen() {
         let (one, two) = (hop("10.0.0.2", "eth0"), hop("10.0.0.3", "eth0"));
         let ours = route_via("10.244.2.0/24", &one);
         done(&mut kernel, create([nexthop(one.clone()), nexthop(two.clone()), ours.clone()]));
-        run("ip route replace 10.244.2.0/24 via 10.0.0.9 proto 178 metric 178");
+        run("ip route replace 10.244.2.0/24 via 10.0.0.9 proto 178 metric 1178");
         match found(&ours.0) {
             Some(Value::Route { via: Via::Other(words), .. }) => assert!(words.contains("10.0.0.9"), "{words}"),
             other => panic!("{other:?}"),
@@ -308,7 +308,7 @@ fn altered_routes_and_objects_are_seen() {
 
         // A path MTU that somebody pinned on it is not what we wrote.
         let id = id_via("10.0.0.2");
-        run(&format!("ip route replace 10.244.2.0/24 nhid {id} mtu 900 proto 178 metric 178"));
+        run(&format!("ip route replace 10.244.2.0/24 nhid {id} mtu 900 proto 178 metric 1178"));
         assert!(!matches!(found(&ours.0), Some(value) if value == ours.1));
     });
 }

@@ -174,7 +174,11 @@ impl Owner {
     /// Free in iproute2's `rt_protos`, not 80 (Calico), not 17 (kube-router's GoBGP), not 186 to 199 (FRR).
     pub const MARK: u8 = 178;
     /// Metric of every route of ours, on both planes: a replace with another metric would add a second route.
-    pub const METRIC: u32 = 178;
+    ///
+    /// Above 256, which the kernel gives IPv6 networks of a device: the pods' bridge must win over the route that makes
+    /// the rest of the own pod CIDR unreachable. Above 1024 too, iproute2's default for IPv6: what an administrator
+    /// adds by hand wins, as it does with IPv4.
+    pub const METRIC: u32 = 1178;
     /// Routing table of every route of ours: main.
     pub const TABLE: u32 = 254;
     /// Devices of ours have names that begin so.

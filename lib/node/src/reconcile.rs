@@ -139,7 +139,7 @@ impl Reconcile {
             if batch.len() == BATCH {
                 break;
             }
-            if self.failures.get(key).is_some_and(|failure| failure.retry_at > now) {
+            if self.failures.get(key).is_some_and(|failure| failure.retry_at > now) || self.is_premature(key) {
                 continue;
             }
             match self.tracker.difference(key) {
@@ -287,6 +287,12 @@ impl Reconcile {
         let (since, wait) = before.map_or((now, FIRST_RETRY), |f| (f.since, (f.wait * 2).min(LAST_RETRY)));
         let attempts = before.map_or(1, |f| f.attempts.saturating_add(1));
         self.failures.insert(key, Failure { refusal, retry_at: now + wait, since, attempts, wait });
+    }
+
+    /// Is it a sysctl of the overlay's link, which is not there yet? It comes with the batch after the link's.
+    fn is_premature(&self, key: &Key) -> bool {
+        let Key::Sysctl(path) = key else { return false };
+        path.contains(self.overlay.as_str()) && self.tracker.actual(&Key::Link(self.overlay.clone())).is_none()
     }
 
     /// Whether nothing in the kernel leans on a stray object, so that taking it away takes only itself away.

@@ -57,6 +57,11 @@ pub fn ground(ground: &Ground) -> Vec<(Key, Value)> {
         if let (Some(device), Some(address)) = (&holder, cidr.node_address()) {
             wanted.push((Key::Address(device.clone(), Prefix::host(address)), Value::There));
         }
+        // On a device without an IPv4 address the kernel's loose filter is strict (`fib_validate_source`): it would drop
+        // what comes in by the overlay while the way back is native.
+        if let (Some(device), Some(address @ IpAddr::V4(_))) = (ground.overlay(), cidr.node_address()) {
+            wanted.push((Key::Address(device, Prefix::host(address)), Value::There));
+        }
         wanted.push((Key::Route(cidr.0), Value::Route { via: Via::Unreachable, src: None }));
     }
     if let Some(masquerade) = &ground.masquerade {

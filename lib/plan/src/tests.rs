@@ -86,6 +86,9 @@ fn the_ground_forwards_filters_loosely_and_does_not_loop() {
     assert_eq!(sysctl("net/ipv4/conf/biplane.vxlan/rp_filter"), Some(Value::Sysctl("2".into())));
     let own: Prefix = "10.244.1.0/24".parse().unwrap();
     assert!(wanted.contains(&(Key::Route(own), Value::Route { via: Via::Unreachable, src: None })));
+    // Loose filtering needs an IPv4 address on the device, else it is strict.
+    let vxlan = Device::new(Owner::VXLAN_DEVICE).unwrap();
+    assert!(wanted.contains(&(Key::Address(vxlan, "10.244.1.2/32".parse().unwrap()), Value::There)));
     let lo = Device::new("lo").unwrap();
     assert!(wanted.contains(&(Key::Address(lo, "10.244.1.2/32".parse().unwrap()), Value::There)));
 }
