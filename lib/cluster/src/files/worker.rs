@@ -421,6 +421,13 @@ impl Worker {
             (Some(open), None) if can => {
                 self.timers.candidacy = now + CANDIDACY;
                 let Ok(Some(lock)) = open.disk.lock_coordinator() else { return };
+                // The coordinator before may have written a digest since our last look; the next one must follow it.
+                self.timers.relist = now;
+                self.poll_changes(now);
+                self.announce();
+                if self.owes_list || self.open.is_none() {
+                    return;
+                }
                 self.coordinator = Some(lock);
                 (self.events)(Event::Coordinator(true));
                 self.tell_live(now);
