@@ -260,7 +260,7 @@ pub(crate) enum ConfigCommand {
     /// Check a configuration, with conf.d beside it and the environment, without side effects
     Validate {
         /// The file; `-` for the standard input
-        #[arg(default_value = crate::settings::FILE)]
+        #[arg(default_value = node::settings::Settings::FILE)]
         file: PathBuf,
     },
     /// The JSON schema of the file, for editors

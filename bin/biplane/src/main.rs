@@ -5,7 +5,6 @@ mod arguments;
 mod failure;
 mod look;
 mod output;
-mod settings;
 mod switch;
 mod view;
 
@@ -16,6 +15,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use model::Plane;
+use node::settings::Settings;
 use status::client::Client;
 use status::doc::{Doc, RouteDirection};
 use status::{EventKind, MonitorLine, Operation, Query};
@@ -51,9 +51,9 @@ fn main() -> ExitCode {
 
 /// What the configuration of this machine says; the built-in path where it says nothing or cannot be read.
 fn socket() -> PathBuf {
-    let loaded = settings::read(Path::new(settings::FILE), std::env::vars()).map(|sources| config::load(&sources));
+    let loaded = Settings::of(Settings::FILE).load();
     match loaded {
-        Ok(Ok(loaded)) => loaded.config.api.socket,
+        Ok(loaded) => loaded.config.api.socket,
         _ => model::config::Config::minimal(Plane::Overlay, Vec::new()).api.socket,
     }
 }
@@ -188,7 +188,7 @@ async fn version(client: &Client, args: &OutputArgs) -> Result<(), Failure> {
 }
 
 fn validate(file: &Path) -> Result<(), Failure> {
-    let sources = settings::read(file, std::env::vars()).map_err(Failure::Unwell)?;
+    let sources = Settings::of(file).sources().map_err(Failure::Unwell)?;
     match config::load(&sources) {
         Ok(loaded) => {
             for warning in &loaded.warnings {

@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 #[command(name = "biplaned", version)]
 struct Arguments {
     /// Configuration file
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/biplane/config.yaml")]
+    #[arg(short, long, value_name = "FILE", default_value = Settings::FILE)]
     config: PathBuf,
     /// Check the configuration, print what is wrong, and end; nothing else is touched
     #[arg(short = 'n', long)]
@@ -50,8 +50,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let settings =
-        Settings { file: arguments.config.clone(), environment: Settings::environment(), flags: arguments.set.clone() };
+    let settings = Settings { flags: arguments.set.clone(), ..Settings::of(&arguments.config) };
     if arguments.check {
         return check(&settings);
     }

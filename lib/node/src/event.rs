@@ -26,6 +26,7 @@ pub type KeyGenerations = BTreeMap<IpAddr, u64>;
 /// What the core is told. Serialisable, so that a run can be recorded and replayed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::large_enum_variant, reason = "events are handled one by one and never kept")]
 pub enum Event {
     /// The store said something.
     Store(cluster::Event),

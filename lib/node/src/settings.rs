@@ -17,7 +17,7 @@ use crate::event::KeyGenerations;
 /// Where settings come from, lowest first: file, `conf.d` beside it, environment, flags.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The main file.
+    /// The main file; `-` is the standard input, without `conf.d`.
     pub file: PathBuf,
     /// Variables that begin with `BIPLANE_`, name and value.
     pub environment: Vec<(String, String)>,
@@ -26,6 +26,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Where the daemon's configuration is unless it is told otherwise.
+    pub const FILE: &str = "/etc/biplane/config.yaml";
+
+    /// A file with this process's environment.
+    pub fn of(file: impl Into<PathBuf>) -> Settings {
+        Settings { file: file.into(), environment: Settings::environment(), flags: Vec::new() }
+    }
+
     /// Variables of this process that speak of the configuration.
     pub fn environment() -> Vec<(String, String)> {
         let mut found: Vec<_> = std::env::vars().filter(|(name, _)| name.starts_with("BIPLANE_")).collect();
@@ -39,6 +47,11 @@ impl Settings {
     /// In words, with the path: a file that cannot be read.
     pub fn sources(&self) -> Result<Vec<Source>, String> {
         let mut sources = Vec::new();
+        if self.file == Path::new("-") {
+            let text =
+                io::read_to_string(io::stdin()).map_err(|error| format!("cannot read the standard input: {error}"))?;
+            sources.push(Source { name: "standard input".to_owned(), text: Text::Yaml(text) });
+        }
         for path in self.files().map_err(|error| cannot_read(&self.file, &error))? {
             let text = fs::read_to_string(&path).map_err(|error| cannot_read(&path, &error))?;
             sources.push(Source { name: path.display().to_string(), text: Text::Yaml(text) });
@@ -64,6 +77,9 @@ impl Settings {
 
     /// The main file, then `conf.d/*.yaml` beside it by name.
     fn files(&self) -> io::Result<Vec<PathBuf>> {
+        if self.file == Path::new("-") {
+            return Ok(Vec::new());
+        }
         let mut files = vec![self.file.clone()];
         let folder = self.file.parent().unwrap_or(Path::new(".")).join("conf.d");
         let entries = match fs::read_dir(&folder) {
@@ -100,9 +116,10 @@ impl Settings {
 fn cannot_read(path: &Path, error: &io::Error) -> String {
     let cure = match error.kind() {
         io::ErrorKind::NotFound => {
-            "; the smallest one says `mode: vxlan` and `pools: [{cidr: 10.244.0.0/16, nodePrefix: 24}]`"
+            "; name another file, or write this one: the smallest says `mode: vxlan` and `pools: [{cidr: 10.244.0.0/16, nodePrefix: 24}]`"
         }
         io::ErrorKind::PermissionDenied => "; run as root, or give the file to this user",
+        io::ErrorKind::InvalidData => "; expected UTF-8",
         _ => "",
     };
     format!("cannot read {}: {error}{cure}", path.display())
