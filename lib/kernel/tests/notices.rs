@@ -150,7 +150,7 @@ fn links_that_go_down_or_away_call_for_a_read_back() {
 
         run("ip link del biplane.vxlan");
         ear.wait_changed(&Key::Link(overlay()), None);
-        assert!(ear.wait_read_back().contains("went away"));
+        assert!(ear.wait_read_back().contains("biplane.vxlan"));
         assert_eq!(read_back(&ear).0, []);
         assert_eq!(ear.write(create([link(vxlan(1))])), []);
         assert_eq!(ear.write(create(remote(2))), []);
