@@ -6,6 +6,7 @@
 //! - [`pods`] connects pods as a container runtime would; [`places`] lists where probes can run.
 //! - [`cluster`] asks the daemons and the kernels what stands.
 //! - [`probes`] runs a prober per pod and joins what they count.
+//! - [`turn`] keeps runs that count packets from running at the same time.
 //! - [`demo`] is `make demo`.
 //! - [`cli`] is `biplane lab`.
 
@@ -20,3 +21,4 @@ pub mod pods;
 pub mod probes;
 pub mod report;
 pub mod topology;
+pub mod turn;
