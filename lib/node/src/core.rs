@@ -10,8 +10,6 @@ mod destinations;
 mod ground;
 mod native;
 mod stats;
-#[cfg(test)]
-mod tests;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,6 +140,11 @@ impl Core {
         std::mem::take(&mut self.out)
     }
 
+    /// The last event took this long, by the clock of whoever told it.
+    pub fn note_event(&mut self, took: Duration) {
+        self.stats.longest_event = self.stats.longest_event.max(took);
+    }
+
     /// When [`Event::Timeout`] is due at the latest; now or earlier if work was cut into slices and more is left.
     pub fn poll_timeout(&self) -> Option<Moment> {
         if (self.switch.is_some() && self.destinations.has_work()) || self.native.speaker.has_work() {
@@ -246,7 +249,9 @@ impl Core {
                 if again && news > 0 {
                     self.say(now, Level::Info, Topic::Route, format!("a read-back found {news} objects changed"));
                 }
-                self.destinations.all_dirty_if(!again);
+                if !again {
+                    self.destinations.all_dirty();
+                }
             }
             kernel::Event::ReadBackFailed(why) => {
                 self.reconcile.read_back_failed();
@@ -288,6 +293,7 @@ impl Core {
         if self.links == links {
             return;
         }
+        let own = self.claims.own();
         for link in &links {
             let before = self.links.iter().find(|old| old.device == link.device);
             if before.is_some_and(|old| old.up != link.up) && !link.device.as_str().starts_with(Owner::DEVICE_PREFIX) {
@@ -295,11 +301,16 @@ impl Core {
                 self.say(now, Level::Debug, Topic::Link, format!("{} is {word}", link.device));
             }
         }
+        let same = relevant(&self.links, &own).eq(relevant(&links, &own));
         self.links = links;
+        if same {
+            // A pod came or went: nothing of ours rests on its link.
+            return;
+        }
         self.reconcile.retry_all(now);
         self.ground.dirty = true;
         self.native.links_changed = true;
-        self.destinations.native_dirty();
+        self.destinations.all_dirty();
     }
 
     fn ask_read_back(&mut self, now: Moment, why: String) {
@@ -454,4 +465,13 @@ impl Core {
         }
         self.out.push(Effect::Say(notice));
     }
+}
+
+/// Links that sessions, next hops and the overlay can rest on: not ours, and with an address that is no pod's.
+fn relevant<'a>(links: &'a [LinkInfo], own: &'a [model::PodCidr]) -> impl Iterator<Item = &'a LinkInfo> {
+    let pods = |address: &IpAddr| own.iter().any(|cidr| cidr.0.holds(address));
+    links
+        .iter()
+        .filter(|link| !ground::is_ours(link))
+        .filter(move |link| link.addresses.iter().any(|(address, _)| ground::is_global(address) && !pods(address)))
 }

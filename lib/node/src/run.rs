@@ -87,12 +87,18 @@ pub async fn run(settings: Settings, version: String) -> Result<(), String> {
                 body.tell(clock.now(), Event::Underlay(default_route_sources()))?;
             }
         }
-        let wait = body.core.poll_timeout().map(|at| at.since(clock.now()));
+        // A flood of events must not starve timers: what is due is done between any two of them.
+        let mut due = body.core.poll_timeout();
+        if due.is_some_and(|at| at <= clock.now()) {
+            body.tell(clock.now(), Event::Timeout)?;
+            due = body.core.poll_timeout();
+        }
+        let wait = due.map(|at| at.since(clock.now()));
         tokio::select! {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            event = events.recv() => next.extend(event),
+            _ = hangup.recv() => drop(files.reload(&mut body, &mut keys, &clock)?),
             call = calls.recv() => if let Some(call) = call {
                 if let Request::Operate(Operation::Reload) = &call.request {
                     let said = files.reload(&mut body, &mut keys, &clock)?;
@@ -101,7 +107,7 @@ pub async fn run(settings: Settings, version: String) -> Result<(), String> {
                     body.serve(clock.now(), call, &files)?;
                 }
             },
-            _ = hangup.recv() => drop(files.reload(&mut body, &mut keys, &clock)?),
+            event = events.recv() => next.extend(event),
             _ = look.tick() => {
                 if files.changed(&body.config) {
                     drop(files.reload(&mut body, &mut keys, &clock)?);
@@ -150,7 +156,10 @@ struct Body {
 
 impl Body {
     fn tell(&mut self, now: Moment, event: Event) -> Result<(), String> {
-        for effect in self.core.handle(now, event) {
+        let begin = Instant::now();
+        let effects = self.core.handle(now, event);
+        self.core.note_event(begin.elapsed());
+        for effect in effects {
             match effect {
                 Effect::Store(command) => self.store.send(command),
                 Effect::Kernel(command) => self.worker.send(command),

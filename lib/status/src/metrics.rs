@@ -193,6 +193,11 @@ fn kernel(page: &mut Page, n: &MetricsDoc) {
         "From an event to the kernel's acknowledgement of what it changed.",
         [(Labels::new(), &n.convergence)],
     );
+    page.gauge(
+        "biplane_event_longest_seconds",
+        "Longest that the daemon has worked on one event; nothing else was served meanwhile.",
+        [(Labels::new(), n.event_longest)],
+    );
     page.counter(
         "biplane_netlink_errors_total",
         "Writes that the kernel refused.",

@@ -40,6 +40,7 @@ fn every_promised_metric_is_there() {
         "biplane_routes_installed",
         "biplane_route_drift_repairs_total",
         "biplane_convergence_seconds",
+        "biplane_event_longest_seconds",
         "biplane_netlink_errors_total",
         "biplane_netlink_resyncs_total",
         "biplane_probe_loss_ratio",
@@ -77,6 +78,7 @@ fn the_numbers_are_those_of_the_document() {
         (r#"biplane_convergence_seconds_bucket{le="10"}"#, 3.0),
         (r#"biplane_convergence_seconds_bucket{le="+Inf"}"#, 4.0),
         ("biplane_convergence_seconds_count", 4.0),
+        ("biplane_event_longest_seconds", 0.004),
     ] {
         assert_eq!(page.samples.get(sample), Some(&value), "{sample}");
     }

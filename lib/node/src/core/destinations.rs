@@ -83,17 +83,6 @@ impl Destinations {
         self.sweep_from = Some(None);
     }
 
-    pub(super) fn all_dirty_if(&mut self, yes: bool) {
-        if yes {
-            self.all_dirty();
-        }
-    }
-
-    /// Links changed: paths may resolve otherwise.
-    pub(super) fn native_dirty(&mut self) {
-        self.all_dirty();
-    }
-
     pub(super) fn node_dirty(&mut self, node: NodeName) {
         self.dirty_nodes.insert(node);
     }

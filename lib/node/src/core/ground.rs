@@ -98,17 +98,7 @@ impl Core {
                 mtu: self.config.vxlan.mtu.unwrap_or_else(|| plan::vxlan_mtu(home.mtu, &local)),
             }),
         };
-        let mut devices: Vec<_> = self
-            .links
-            .iter()
-            .filter(|link| !is_ours(link))
-            .filter(|link| {
-                link.addresses
-                    .iter()
-                    .any(|(address, _)| is_global(address) && !own.iter().any(|cidr| cidr.0.holds(address)))
-            })
-            .map(|link| link.device.clone())
-            .collect();
+        let mut devices: Vec<_> = super::relevant(&self.links, &own).map(|link| link.device.clone()).collect();
         devices.sort();
         devices.dedup();
         let mut families: Vec<Family> = self.config.pools.iter().map(model::ClusterPool::family).collect();
@@ -172,12 +162,12 @@ impl Core {
     }
 }
 
-fn is_ours(link: &LinkInfo) -> bool {
+pub(super) fn is_ours(link: &LinkInfo) -> bool {
     let name = link.device.as_str();
     name == "lo" || name.starts_with(Owner::DEVICE_PREFIX)
 }
 
-fn is_global(address: &IpAddr) -> bool {
+pub(super) fn is_global(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),

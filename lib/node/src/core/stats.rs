@@ -27,6 +27,7 @@ pub(super) struct Stats {
     switch_began: Option<Moment>,
     pub(super) switch_duration: Histogram,
     pub(super) convergence: Histogram,
+    pub(super) longest_event: Duration,
 }
 
 impl Default for Stats {
@@ -43,6 +44,7 @@ impl Default for Stats {
             switch_began: None,
             switch_duration: Histogram::new(Histogram::SWITCH),
             convergence: Histogram::new(Histogram::CONVERGENCE),
+            longest_event: Duration::ZERO,
         }
     }
 }

@@ -54,6 +54,9 @@ pub struct MetricsDoc {
     pub drift_repairs: BTreeMap<String, u64>,
     /// From the event that changed the desired state to the kernel's acknowledgement.
     pub convergence: Histogram,
+    /// Longest that the daemon worked on one event, seconds: nothing else was served meanwhile.
+    #[serde(default)]
+    pub event_longest: f64,
     /// Refused writes.
     pub netlink_errors: Vec<ErrnoCount>,
     /// Full read-backs of the kernel by reason (`start`, `timer`, `overrun`, `link`, …).

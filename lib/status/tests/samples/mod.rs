@@ -476,6 +476,7 @@ pub fn metrics() -> MetricsDoc {
         foreign: counts(&[("route", 1)]),
         drift_repairs: counts(&[("missing", 3)]),
         convergence,
+        event_longest: 0.004,
         netlink_errors: vec![
             ErrnoCount { op: "create".into(), errno: 17, count: 2 },
             ErrnoCount { op: "create".into(), errno: 17, count: 3 },

@@ -64,6 +64,7 @@ impl Core {
             foreign: count_kinds(&mut self.told_foreign.keys().map(model::kernel::Key::kind)),
             drift_repairs: self.stats.drift.iter().map(|(cause, n)| ((*cause).to_owned(), *n)).collect(),
             convergence: self.stats.convergence.clone(),
+            event_longest: self.stats.longest_event.as_secs_f64(),
             netlink_errors: self
                 .stats
                 .netlink_errors

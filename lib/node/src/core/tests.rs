@@ -1,1 +1,0 @@
-//! Whole cores on a simulated clock.
