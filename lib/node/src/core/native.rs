@@ -78,13 +78,13 @@ fn settings(identity: &Identity, config: &Config, underlay: &[IpAddr], peers: Ve
     }
 }
 
-/// The primary IPv4 underlay address, or a hash of the node's name where there is none (RFC 6286 asks only that it is
-/// unique in the AS and not 0).
+/// The primary IPv4 underlay address, or a hash of the node's name where there is none. RFC 6286 asks only that it is
+/// unique in the AS and not 0; FRR refuses one that is no unicast address, so the first octet stays below 127.
 pub(super) fn router_id(identity: &Identity, underlay: &[IpAddr]) -> RouterId {
     let v4 = underlay.iter().find_map(|a| if let IpAddr::V4(v4) = a { Some(*v4) } else { None });
     RouterId(v4.unwrap_or_else(|| {
         let mac = plan::vtep_mac(&identity.node).0;
-        std::net::Ipv4Addr::new(mac[2] | 1, mac[3], mac[4], mac[5])
+        std::net::Ipv4Addr::new(1 + mac[2] % 126, mac[3], mac[4], mac[5])
     }))
 }
 
@@ -290,5 +290,21 @@ impl Core {
             claim.is_some_and(|claim| claim.reach.vtep.underlay == address)
         });
         node.is_some_and(|(node, _)| digest.native_stands.has(node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_id_made_of_a_name_is_a_unicast_address() {
+        for n in 0..2_000 {
+            let node = format!("node-{n}").parse().unwrap();
+            let identity = Identity { node, uid: model::Uid("u".into()), version: String::new(), seed: 1 };
+            let RouterId(id) = router_id(&identity, &["fd00::1".parse().unwrap()]);
+            assert!((1..127).contains(&id.octets()[0]), "{id}");
+            assert_eq!(router_id(&identity, &["10.0.0.9".parse().unwrap()]).0.to_string(), "10.0.0.9");
+        }
     }
 }
