@@ -29,6 +29,8 @@ pub(crate) struct Agreed {
     pub(crate) router_id: Ipv4Addr,
     /// The peer answers ROUTE-REFRESH.
     pub(crate) route_refresh: bool,
+    /// The peer promises End-of-RIB (RFC 4724 section 3): it sent the Graceful Restart capability.
+    pub(crate) end_of_rib: bool,
 }
 
 impl Offer {
@@ -92,6 +94,8 @@ impl Offer {
             hold_time,
             router_id: theirs.router_id,
             route_refresh: can(&Capability::RouteRefresh),
+            end_of_rib: self.capabilities
+                && theirs.capabilities.iter().any(|c| matches!(c, Capability::GracefulRestart { .. })),
         })
     }
 }

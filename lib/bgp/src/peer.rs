@@ -41,6 +41,10 @@ pub(crate) struct Peer {
     pub(crate) end_of_rib: BTreeSet<Family>,
     /// End-of-RIB is waited for no longer in this session.
     pub(crate) end_of_rib_waived: bool,
+    /// The peer has promised it for this session.
+    end_of_rib_promised: bool,
+    /// It is not waited for beyond this.
+    end_of_rib_limit: Moment,
     /// Times that it was Established.
     pub(crate) established: u64,
     /// At most three: our dial, the peer's connection, and a later one of the peer's beside an established one.
@@ -65,6 +69,8 @@ pub(crate) struct Peer {
 impl Peer {
     /// How long End-of-RIB is waited for.
     pub(crate) const END_OF_RIB: Duration = Duration::from_secs(30);
+    /// A peer that has not promised End-of-RIB has told everything once it has sent no UPDATE for so long.
+    const TOLD_BY_SILENCE: Duration = Duration::from_secs(5);
     /// A session that has held for so long was none of a flapping peer.
     const STABLE: Duration = Duration::from_secs(60);
     /// First dial after a stable session broke.
@@ -85,6 +91,8 @@ impl Peer {
             timers,
             end_of_rib: BTreeSet::new(),
             end_of_rib_waived: false,
+            end_of_rib_promised: false,
+            end_of_rib_limit: now,
             established: 0,
             links: Vec::new(),
             live: false,
@@ -333,7 +341,10 @@ impl Peer {
         self.timers.stop(Timer::Stale);
         self.timers.stop(Timer::ConnectRetry);
         self.timers.stop(Timer::IdleHold);
-        self.timers.set(Timer::EndOfRib, now + Self::END_OF_RIB);
+        self.end_of_rib_limit = now + Self::END_OF_RIB;
+        self.end_of_rib_promised = agreed.end_of_rib;
+        self.timers.set(Timer::EndOfRib, self.end_of_rib_limit);
+        self.await_silence(now);
         self.noticed.clear();
         let families: Vec<String> = agreed.wire.families.iter().map(Family::to_string).collect();
         let text = format!(

@@ -259,8 +259,44 @@ fn without_route_refresh_or_capabilities_the_basics_work() {
     assert_eq!(updates.len(), 2, "our IPv4 prefix and End-of-RIB: {heard:?}");
     assert_eq!(updates[0].attributes.as_ref().unwrap().as_path.to_string(), "64512");
     assert!(hand.speaker.end_of_rib_complete().unwrap_err().contains("192.0.2.2 (ipv4)"));
-    hand.wait(31);
-    assert_eq!(hand.speaker.end_of_rib_complete(), Ok(()), "not waited for longer than 30 s");
+    hand.wait(6);
+    assert_eq!(hand.speaker.end_of_rib_complete(), Ok(()), "no capabilities, no promise of End-of-RIB");
+}
+
+/// GoBGP sends End-of-RIB only where graceful restart is configured; then it also says so in its OPEN.
+#[test]
+fn end_of_rib_is_waited_for_only_where_it_is_promised() {
+    let promise = wire::Capability::GracefulRestart {
+        restarting: false,
+        notification: false,
+        restart_time: 120,
+        families: Vec::new(),
+    };
+    for promised in [false, true] {
+        let mut hand = hand();
+        let conn = hand.connect(2);
+        let mut open = Hand::open(65002, 2);
+        open.capabilities.extend(promised.then(|| promise.clone()));
+        hand.say(conn, &Message::Open(open));
+        hand.say(conn, &Message::Keepalive);
+        let told = |hand: &Hand| hand.speaker.end_of_rib_complete().is_ok();
+        for slice in 0..4 {
+            hand.wait(4);
+            assert!(!told(&hand), "silent for 4 s only (promised: {promised})");
+            hand.announce(conn, &[&format!("10.244.{slice}.0/24")], address(2), &[65002]);
+        }
+        hand.wait(6);
+        assert_eq!(told(&hand), !promised, "22 s after the session came up, silent for 6 s");
+        hand.wait(9);
+        assert!(told(&hand), "not waited for longer than 30 s");
+    }
+    let mut hand = hand();
+    let conn = hand.establish(2, 65002);
+    for slice in 0..8 {
+        hand.announce(conn, &[&format!("10.244.{slice}.0/24")], address(2), &[65002]);
+        hand.wait(4);
+    }
+    assert_eq!(hand.speaker.end_of_rib_complete(), Ok(()), "nor for one that is never silent");
 }
 
 #[test]

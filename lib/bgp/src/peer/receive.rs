@@ -9,6 +9,7 @@ use crate::output::ConnId;
 use crate::policy::Refusal;
 use crate::session::{Input, State};
 use crate::speaker::Shared;
+use crate::timers::Timer;
 
 impl Peer {
     /// Bytes have arrived; [`Peer::work`] looks at them.
@@ -148,6 +149,14 @@ impl Peer {
         }
         if let Some(family) = update.end_of_rib {
             self.end(family);
+        }
+        self.await_silence(now);
+    }
+
+    /// Without a promise of End-of-RIB nothing but silence says that the peer has told everything.
+    pub(super) fn await_silence(&mut self, now: Moment) {
+        if !self.end_of_rib_promised && self.timers.at(Timer::EndOfRib).is_some() {
+            self.timers.set(Timer::EndOfRib, self.end_of_rib_limit.min(now + Self::TOLD_BY_SILENCE));
         }
     }
 

@@ -17,6 +17,7 @@ fn agreed(hold: u64) -> Agreed {
         hold_time: Duration::from_secs(hold),
         router_id: Ipv4Addr::new(1, 1, 1, 1),
         route_refresh: true,
+        end_of_rib: true,
     }
 }
 

@@ -27,7 +27,8 @@ impl Speaker {
     }
 
     /// `Ok` when every peer with an Established session has sent End-of-RIB for all negotiated families, or has not
-    /// within 30 s; the error says who is waited for.
+    /// within 30 s. A peer that has not promised End-of-RIB has told everything after 5 s without an UPDATE. The error
+    /// says who is waited for.
     pub fn end_of_rib_complete(&self) -> Result<(), String> {
         let Some(peer) = self.peers.values().find(|peer| peer.is_live() && !peer.has_told_all()) else { return Ok(()) };
         let families = peer.furthest().map(|link| link.codec.families.clone()).unwrap_or_default();
