@@ -289,14 +289,11 @@ impl<'a> Apply<'a> {
         let flight = std::mem::take(&mut self.flight);
         let mut batch = std::mem::take(&mut self.batch);
         self.unanswered.clear();
-        let mut answers = Vec::with_capacity(flight.len());
-        self.socket.exchange(&batch, |n, verdict| answers.push((n, verdict)));
+        let answers = self.socket.exchange(&mut batch);
         batch.clear();
         self.batch = batch;
-        for (n, verdict) in answers {
-            if let Some(flight) = flight.get(n)
-                && let Err(refusal) = self.settle(*flight, verdict)
-            {
+        for (flight, verdict) in flight.into_iter().zip(answers) {
+            if let Err(refusal) = self.settle(flight, verdict) {
                 self.refuse(flight.place, refusal);
             }
         }
@@ -359,7 +356,7 @@ impl<'a> Apply<'a> {
                     encode::nexthop_group(&mut batch, sequence, Mode::Create, id, &members);
                 }
             }
-            self.socket.exchange(&batch, |_, answer| verdict = answer);
+            verdict = self.socket.exchange_one(&mut batch);
         }
         if verdict.is_ok() {
             let object = Object { content: Some(content), protocol: model::Owner::MARK };
@@ -383,7 +380,7 @@ impl<'a> Apply<'a> {
         for mode in [Mode::Replace, Mode::Create] {
             let mut batch = Batch::default();
             encode::neighbour(&mut batch, self.socket.next_sequence(), mode, index, ip, Some(mac));
-            self.socket.exchange(&batch, |_, answer| verdict = answer);
+            verdict = self.socket.exchange_one(&mut batch);
             if !matches!(&verdict, Err(refusal) if refusal.errno == libc::ENOENT) {
                 break;
             }

@@ -105,7 +105,8 @@ impl Kernel {
                     encode::use_neighbour(&mut batch, self.socket.next_sequence(), *index, ip);
                 }
             }
-            self.socket.exchange(&batch, |_, _| {});
+            // A gateway that cannot be asked for stays unresolved.
+            let _ = self.socket.exchange(&mut batch);
         }
     }
 

@@ -178,7 +178,5 @@ fn send(socket: &mut Socket, encode: impl FnOnce(&mut Batch, u32)) -> Verdict {
     let mut batch = Batch::default();
     let sequence = socket.next_sequence();
     encode(&mut batch, sequence);
-    let mut verdict = Ok(());
-    socket.exchange(&batch, |_, answer| verdict = answer);
-    verdict
+    socket.exchange_one(&mut batch)
 }

@@ -6,6 +6,10 @@ use model::Family;
 
 /// Octets of `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;
+/// Where in a header the octet of its flags is that has `NLM_F_ACK`.
+const FLAGS: usize = if cfg!(target_endian = "little") { 6 } else { 7 };
+/// `NLM_F_ACK`.
+const ACK: u8 = 4;
 const ATTRIBUTE: usize = 4;
 /// Attribute types carry two flag bits (`NLA_F_NESTED`, `NLA_F_NET_BYTEORDER`).
 const TYPE_MASK: u16 = 0x3fff;
@@ -144,6 +148,20 @@ impl Batch {
         self.write_length(start, 2);
     }
 
+    /// Leaves the last message alone to ask for an answer (`NLM_F_ACK`). A message that fails is answered anyway.
+    pub(crate) fn ask_answer_to_last(&mut self) {
+        let mut at = 0;
+        while let Some(length) = u32_at(&self.bytes, at).and_then(|length| usize::try_from(length).ok()) {
+            if let Some(flags) = self.bytes.get_mut(at + FLAGS) {
+                *flags = match at == self.start {
+                    true => *flags | ACK,
+                    false => *flags & !ACK,
+                };
+            }
+            at += align(length.max(HEADER));
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.count = 0;
@@ -183,7 +201,7 @@ mod tests {
     #[test]
     fn what_is_built_is_read_back() {
         let mut batch = Batch::default();
-        batch.begin(24, 5, 7, &[1, 2, 3, 4, 5]);
+        batch.begin(24, 0x205, 7, &[1, 2, 3, 4, 5]);
         batch.put_u8(1, 9);
         batch.nest(18, |nest| {
             nest.put_text(1, "vxlan");
@@ -194,7 +212,7 @@ mod tests {
         batch.end();
         let found: Vec<_> = messages(batch.bytes()).collect();
         assert_eq!((found.len(), batch.count()), (2, 2));
-        assert_eq!((found[0].kind, found[0].flags, found[0].sequence), (24, 5 | 1, 7));
+        assert_eq!((found[0].kind, found[0].flags, found[0].sequence), (24, 0x205, 7));
         let attrs: Vec<_> = attributes(&found[0].payload[8..]).collect();
         assert_eq!(attrs[0], (1, &[9u8][..]));
         assert_eq!(attrs[1].0, 18);
@@ -202,6 +220,9 @@ mod tests {
         assert_eq!(text(inner[0].1), Some("vxlan"));
         assert_eq!(u32_at(inner[1].1, 0), Some(77));
         assert!(found[1].payload.is_empty());
+        batch.ask_answer_to_last();
+        let flags: Vec<u16> = messages(batch.bytes()).map(|message| message.flags).collect();
+        assert_eq!(flags, [0x201, 5]);
     }
 
     #[test]

@@ -94,48 +94,52 @@ impl Socket {
         }
     }
 
-    /// Sends a batch whose messages all ask for an answer (`NLM_F_ACK`) and have consecutive sequence numbers; hands out
-    /// each answer with the place of its message. Every message is answered exactly once: what the kernel left
-    /// unanswered is a refusal.
-    pub(crate) fn exchange(&mut self, batch: &Batch, mut answer: impl FnMut(usize, Result<(), Refusal>)) {
-        let Some(first) = messages(batch.bytes()).next().map(|message| message.sequence) else { return };
-        let mut answered = vec![false; batch.count()];
-        let outcome = self.exchange_raw(batch, first, &mut answered, &mut answer);
-        let refusal = match outcome {
-            Ok(()) => no_answer(),
-            Err(error) => refusal_of(&error),
+    /// Sends a batch whose messages have consecutive sequence numbers; returns what the kernel said to each.
+    ///
+    /// The kernel handles the messages in order and answers every refusal, so that only the last message asks for an
+    /// answer in any case: once that is here, those before it that were not refused are done. All answers fit the receive
+    /// buffer (see [`Socket::in_flight`]); if one is lost all the same the kernel says `ENOBUFS`, and no message that is
+    /// not answered counts as done.
+    pub(crate) fn exchange(&mut self, batch: &mut Batch) -> Vec<Result<(), Refusal>> {
+        batch.ask_answer_to_last();
+        let Some(first) = messages(batch.bytes()).next().map(|message| message.sequence) else { return Vec::new() };
+        let mut answers = vec![None; batch.count()];
+        let silence = match self.exchange_raw(batch, first, &mut answers) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(no_answer()),
+            Err(error) => Err(refusal_of(&error)),
         };
-        for (place, _) in answered.iter().enumerate().filter(|(_, answered)| !**answered) {
-            answer(place, Err(refusal.clone()));
-        }
+        answers.into_iter().map(|answer| answer.unwrap_or_else(|| silence.clone())).collect()
     }
 
+    /// The same for a batch of one.
+    pub(crate) fn exchange_one(&mut self, batch: &mut Batch) -> Result<(), Refusal> {
+        self.exchange(batch).pop().unwrap_or_else(|| Err(no_answer()))
+    }
+
+    /// `true` once the last message is answered.
     fn exchange_raw(
         &mut self,
         batch: &Batch,
         first: u32,
-        answered: &mut [bool],
-        answer: &mut impl FnMut(usize, Result<(), Refusal>),
-    ) -> io::Result<()> {
+        answers: &mut [Option<Result<(), Refusal>>],
+    ) -> io::Result<bool> {
         self.send(batch.bytes())?;
-        let mut waiting = answered.len();
-        while waiting > 0 {
+        while answers.last().is_some_and(Option::is_none) {
             let Some(datagram) = self.receive()? else {
                 if !self.wait(ANSWER_WAIT)? {
-                    return Ok(());
+                    return Ok(false);
                 }
                 continue;
             };
             for message in messages(datagram).filter(|message| i32::from(message.kind) == libc::NLMSG_ERROR) {
                 let place = message.sequence.wrapping_sub(first) as usize;
-                if let Some(done) = answered.get_mut(place).filter(|done| !**done) {
-                    *done = true;
-                    waiting -= 1;
-                    answer(place, verdict(&message));
+                if let Some(answer) = answers.get_mut(place) {
+                    *answer = Some(verdict(&message));
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sends one request and hands out what comes back until the kernel says how it went: `Ok` or a refusal.
