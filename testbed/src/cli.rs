@@ -2,6 +2,7 @@
 
 mod print;
 
+pub(crate) use crate::demo::grouped;
 pub(crate) use print::table;
 
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ use crate::lab::{Interrupt, Lab, Settings, keeper, poll};
 use crate::probes::Probes;
 use crate::report::{REPORT, Report};
 use crate::topology::{Kind, Node};
-use crate::{demo, places, pods};
+use crate::{bench, demo, places, pods};
 use probe::flow::Rates;
 
 /// Labs from containerlab topology files, in network namespaces of this machine.
@@ -102,6 +103,18 @@ enum Command {
         keep: bool,
         #[command(flatten)]
         rates: RateArgs,
+    },
+    /// What large tables cost: 100,000 and 1,000,000 routes of a BGP peer beside BIRD, 10,000 claims of other nodes
+    Bench {
+        /// Sizes of the tables that a BGP peer announces; 0 for none
+        #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
+        routes: Vec<u32>,
+        /// Nodes in the store; 0 for none
+        #[arg(long, default_value_t = 10_000)]
+        claims: u32,
+        /// Runs of each, the median is shown
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
     },
     /// A node's first process
     #[command(hide = true)]
@@ -196,6 +209,12 @@ fn start(args: LabArgs) -> Result<ExitCode> {
             let interrupt = interrupt()?;
             let good = demo::run(&lab, &plan, &interrupt)?;
             Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Bench { mut routes, claims, rounds } => {
+            routes.retain(|count| *count > 0);
+            let interrupt = interrupt()?;
+            bench::run(&settings, &bench::Plan { routes, claims, rounds }, &interrupt)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Keeper { at } => keeper::run(&at).map(|()| ExitCode::SUCCESS),
         Command::Prober => {
@@ -301,6 +320,7 @@ fn interrupt() -> Result<std::sync::Arc<Interrupt>> {
 
 fn destroy(settings: &Settings, file: &File) -> Result<ExitCode> {
     let lab = Lab::of(settings, &file.topology)?;
+    pods::stop(&lab).iter().for_each(|complaint| eprintln!("warning: {complaint}"));
     if lab.destroy()? {
         eprintln!("lab {:?} is gone", lab.name());
     } else {

@@ -8,10 +8,12 @@
 //! - [`probes`] runs a prober per pod and joins what they count.
 //! - [`turn`] keeps runs that count packets from running at the same time.
 //! - [`demo`] is `make demo`.
+//! - [`bench`] is `biplane lab bench`: what large tables cost.
 //! - [`cli`] is `biplane lab`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod bench;
 pub mod cli;
 pub mod cluster;
 pub mod demo;

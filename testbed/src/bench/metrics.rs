@@ -1,0 +1,41 @@
+//! What the daemon tells of itself.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::space::Space;
+
+/// Where the daemon under measurement serves its metrics, inside its namespace.
+pub(super) const PORT: u16 = 9178;
+
+/// Longest that the daemon worked on one event since it started.
+pub(super) fn longest_event(space: &Space) -> Result<Duration> {
+    let seconds = value(&page(space)?, "biplane_event_longest_seconds").context("no biplane_event_longest_seconds")?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+fn page(space: &Space) -> Result<String> {
+    let mut stream = space.connect(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn value(page: &str, name: &str) -> Option<f64> {
+    page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_metric_is_found_by_its_whole_name() {
+        let page = "# HELP a_b x\na_b_c 7\na_b 0.25\n";
+        assert_eq!(super::value(page, "a_b"), Some(0.25));
+        assert_eq!(super::value(page, "a"), None);
+    }
+}

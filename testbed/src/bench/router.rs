@@ -1,0 +1,185 @@
+//! A router under measurement: biplaned or BIRD in a namespace, a veth away from the feeder.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::feeder::{self, Feeder, bgp_port};
+use super::space::{Program, Space};
+use super::{Cost, metrics};
+use crate::lab::Interrupt;
+
+/// The router's address towards the feeder.
+pub(super) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 1);
+/// The feeder's.
+pub(super) const FEEDER: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 2);
+/// Device of the router towards the feeder.
+const UPLINK: &str = "up0";
+/// A measurement that takes longer than this has failed.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Which program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Biplaned,
+    Bird,
+}
+
+/// Program, namespaces, folder. Ends with all that belongs to it.
+pub(super) struct Router {
+    kind: Kind,
+    // Before the namespaces: it goes first.
+    pub(super) program: Program,
+    pub(super) space: Space,
+    far: Space,
+    log: std::path::PathBuf,
+}
+
+impl Router {
+    /// Starts `binary` in a fresh namespace, with its files in `folder`.
+    pub(super) fn start(kind: Kind, binary: &Path, folder: &Path, config: &str) -> Result<Router> {
+        let (space, far) = (Space::new()?, Space::new()?);
+        space.ip(&format!("link add {UPLINK} type veth peer name down0 netns {}", far.pid()))?;
+        space.ip(&format!("addr add {ROUTER}/24 dev {UPLINK}"))?;
+        space.ip(&format!("link set {UPLINK} up"))?;
+        far.ip(&format!("addr add {FEEDER}/24 dev down0"))?;
+        far.ip("link set down0 up")?;
+        let (file, log) = (folder.join("config"), folder.join("log"));
+        fs::write(&file, config)?;
+        let mut command = space.command(binary);
+        match kind {
+            Kind::Biplaned => command.arg("-c").arg(&file),
+            Kind::Bird => command.args(["-f", "-c"]).arg(&file).arg("-s").arg(folder.join("bird.ctl")),
+        };
+        // Settings come from the file alone.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BIPLANE")) {
+            command.env_remove(name);
+        }
+        let program = Program::start(&mut command, &log)?;
+        Ok(Router { kind, program, space, far, log })
+    }
+
+    /// A session with the feeder.
+    pub(super) fn feed(&mut self) -> Result<Feeder> {
+        let far = &self.far;
+        let opened = Feeder::open(FEEDER, || far.connect(bgp_port(ROUTER)));
+        opened.with_context(|| self.last_words())
+    }
+
+    /// Does `work` and measures until the kernel holds `size` IPv4 routes.
+    pub(super) fn measure(
+        &mut self,
+        size: u64,
+        interrupt: &Interrupt,
+        work: impl FnOnce() -> Result<()>,
+        check: impl Fn() -> Result<()>,
+    ) -> Result<Cost> {
+        self.program.forget_peak()?;
+        let before = self.program.cpu()?;
+        let start = Instant::now();
+        work()?;
+        let wall = self.wait_for(size, start, interrupt, check)?;
+        let cpu = self.program.cpu()?.saturating_sub(before);
+        let longest = match self.kind {
+            Kind::Biplaned => Some(metrics::longest_event(&self.space)?),
+            Kind::Bird => None,
+        };
+        Ok(Cost { wall, cpu, peak: self.program.peak()?, longest })
+    }
+
+    /// Counting walks the kernel's table, which takes tens of milliseconds for a million routes: so it is done rarely,
+    /// and more often towards the end.
+    fn wait_for(
+        &mut self,
+        size: u64,
+        start: Instant,
+        interrupt: &Interrupt,
+        check: impl Fn() -> Result<()>,
+    ) -> Result<Duration> {
+        let mut first: Option<(Instant, u64)> = None;
+        loop {
+            let at = Instant::now();
+            let now = self.program.fib_size().with_context(|| self.last_words())?;
+            let cost = at.elapsed();
+            if now == size {
+                return Ok(at.duration_since(start));
+            }
+            check()?;
+            if !self.program.is_alive() {
+                bail!("the program has ended: {}", self.last_words());
+            }
+            if at.duration_since(start) > LIMIT || interrupt.is_raised() {
+                bail!("given up with {now} routes in the kernel, {size} expected: {}", self.last_words());
+            }
+            let (then, count) = *first.get_or_insert((at, now));
+            let (done, left) = (count.abs_diff(now), now.abs_diff(size));
+            let expected = at.duration_since(then).mul_f64(left as f64 / done.max(1) as f64);
+            // Half of what is expected: the end comes in ever smaller steps, and early when the pace goes up.
+            let least = Duration::from_millis(5).max(cost);
+            std::thread::sleep((expected / 2).clamp(least, Duration::from_millis(250).max(least)));
+        }
+    }
+
+    /// Until the kernel's number of routes has not moved for a moment: what is there before the feeder speaks.
+    pub(super) fn settled_size(&mut self) -> Result<u64> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let (mut last, mut since) = (0, Instant::now());
+        while Instant::now() < deadline {
+            let now = self.program.fib_size()?;
+            if now != last {
+                (last, since) = (now, Instant::now());
+            } else if since.elapsed() > Duration::from_millis(500) {
+                return Ok(now);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!("the kernel's table does not come to rest: {}", self.last_words())
+    }
+
+    /// The end of the program's log.
+    pub(super) fn last_words(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// biplaned's configuration for a lone node; JSON is YAML.
+pub(super) fn biplaned_config(mode: &str, folder: &Path, pools: &Value) -> String {
+    json!({
+        "mode": mode,
+        "node": {"name": "bench", "address": ROUTER.to_string()},
+        "store": {"kind": "files", "path": folder.join("store")},
+        "pools": pools,
+        "bgp": {
+            "mesh": false,
+            "maxPrefixes": 2_000_000,
+            "peers": [{"address": FEEDER.to_string(), "asn": feeder::ASN.0, "passive": true}],
+        },
+        "masquerade": {"enabled": false},
+        "metrics": {"listen": format!("127.0.0.1:{}", metrics::PORT)},
+        "api": {"socket": folder.join("socket")},
+    })
+    .to_string()
+}
+
+/// BIRD with its kernel protocol, all else at its defaults.
+pub(super) fn bird_config() -> String {
+    format!(
+        "router id {ROUTER};
+protocol device {{ }}
+protocol kernel {{ ipv4 {{ import none; export all; }}; }}
+protocol bgp feeder {{
+  local {ROUTER} as 64512;
+  neighbor {FEEDER} as {};
+  passive yes;
+  ipv4 {{ import all; export none; }};
+}}
+",
+        feeder::ASN.0
+    )
+}
