@@ -206,6 +206,7 @@ pub fn leftovers(lab: &Lab, node: &str, plane: Plane) -> Result<Vec<String>> {
         Plane::Native => {
             // Our own pod CIDR is held by an unreachable route on both planes.
             let is_native = |entry: &Value| is_ours(entry) && !on_overlay(entry) && entry["type"] != "unreachable";
+            tables.neighbours.iter().filter(|n| is_native(n)).for_each(|n| tell("neighbour", n));
             tables.nexthops.iter().filter(|n| is_native(n)).for_each(|n| tell("nexthop", n));
             tables.routes.iter().filter(|r| is_native(r)).for_each(|r| tell("route", r));
         }
@@ -213,17 +214,24 @@ pub fn leftovers(lab: &Lab, node: &str, plane: Plane) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The kernel's tables in iproute2's JSON.
-struct Tables {
-    links: Vec<Value>,
-    fdb: Vec<Value>,
-    neighbours: Vec<Value>,
-    nexthops: Vec<Value>,
-    routes: Vec<Value>,
+/// The kernel's tables of a node in iproute2's JSON.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// `ip link`
+    pub links: Vec<Value>,
+    /// `bridge fdb`
+    pub fdb: Vec<Value>,
+    /// `ip neigh`, both families
+    pub neighbours: Vec<Value>,
+    /// `ip nexthop`
+    pub nexthops: Vec<Value>,
+    /// `ip route`, both families, all tables
+    pub routes: Vec<Value>,
 }
 
 impl Tables {
-    fn read(lab: &Lab, node: &str) -> Result<Tables> {
+    /// Reads them all, one after the other.
+    pub fn read(lab: &Lab, node: &str) -> Result<Tables> {
         let table = |command: &str| -> Result<Vec<Value>> {
             let text = lab.shell(node, command)?;
             // iproute2 prints nothing at all for some empty tables.
@@ -244,6 +252,30 @@ impl Tables {
             routes,
         })
     }
+
+    /// Where packets for `prefix` leave by our route: gateway and device of each next hop, by device; empty without one.
+    pub fn hops(&self, prefix: &str) -> Vec<(String, String)> {
+        let mark = Owner::MARK.to_string();
+        let is_ours = |route: &&Value| route["dst"] == prefix && route["protocol"].as_str() == Some(mark.as_str());
+        let Some(route) = self.routes.iter().find(is_ours) else { return Vec::new() };
+        let object = |id: &Value| self.nexthops.iter().find(|n| n["id"] == *id);
+        let mut hops: Vec<(String, String)> = match object(&route["nhid"]) {
+            Some(group) if group["group"].is_array() => {
+                let members = group["group"].as_array().into_iter().flatten();
+                members.filter_map(|member| object(&member["id"])).map(hop).collect()
+            }
+            Some(single) => vec![hop(single)],
+            None => vec![hop(route)],
+        };
+        hops.sort_by(|a, b| a.1.cmp(&b.1));
+        hops
+    }
+}
+
+fn hop(entry: &Value) -> (String, String) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    let gateway = if entry["via"].is_object() { &entry["via"]["host"] } else { &entry["gateway"] };
+    (text(gateway), text(&entry["dev"]))
 }
 
 #[cfg(test)]
@@ -266,5 +298,28 @@ mod tests {
         );
         assert_eq!(stand.words(), "n1 is steady on bgp (a peer)");
         assert!(!read_stand("n1", &json!({})).is_steady(Plane::Native));
+    }
+
+    #[test]
+    fn next_hops_are_found_through_objects_and_groups() {
+        let route = |dst: &str, nhid: u32| json!({"dst": dst, "protocol": "178", "nhid": nhid});
+        let tables = Tables {
+            nexthops: vec![
+                json!({"id": 1, "gateway": "10.2.1.1", "dev": "eth2"}),
+                json!({"id": 2, "gateway": "10.1.1.1", "dev": "eth1"}),
+                json!({"id": 3, "group": [{"id": 1}, {"id": 2}]}),
+                json!({"id": 4, "via": {"family": "inet6", "host": "fe80::1"}, "dev": "biplane.vxlan"}),
+            ],
+            routes: vec![
+                route("10.244.1.0/24", 3),
+                route("10.244.2.0/24", 4),
+                json!({"dst": "10.244.3.0/24", "protocol": "bird", "gateway": "10.0.0.1", "dev": "eth0"}),
+            ],
+            ..Tables::default()
+        };
+        let hop = |gateway: &str, device: &str| (gateway.to_string(), device.to_string());
+        assert_eq!(tables.hops("10.244.1.0/24"), [hop("10.1.1.1", "eth1"), hop("10.2.1.1", "eth2")]);
+        assert_eq!(tables.hops("10.244.2.0/24"), [hop("fe80::1", "biplane.vxlan")]);
+        assert_eq!(tables.hops("10.244.3.0/24"), []);
     }
 }

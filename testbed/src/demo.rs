@@ -65,6 +65,7 @@ pub fn run(lab: &Lab, plan: &Plan, interrupt: &Interrupt) -> Result<bool> {
             lab.topology.file.display()
         ));
     } else {
+        pods::stop(lab).iter().for_each(|complaint| screen.step(complaint));
         lab.destroy()?;
         screen.step(&format!("lab {} is gone", lab.name()));
     }

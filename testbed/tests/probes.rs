@@ -11,11 +11,12 @@ const LAB: &str = env!("CARGO_BIN_EXE_biplane-lab");
 
 struct Static {
     labs: tempfile::TempDir,
+    _turn: testbed::turn::Turn,
 }
 
 impl Static {
     fn deploy() -> Static {
-        let lab = Static { labs: tempfile::tempdir().unwrap() };
+        let lab = Static { labs: tempfile::tempdir().unwrap(), _turn: testbed::turn::take().unwrap() };
         lab.good(&["deploy", "--strict"]);
         lab
     }
