@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use model::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use super::nodes::Node;
+use super::nodes::{Kind, Node};
 use super::tree::{Place, Tree};
 use super::{Fault, Reading, keys};
 
@@ -47,8 +47,14 @@ pub(crate) fn read(reading: &mut Reading<'_>, tree: Option<&Tree>, nodes: &[Node
                 let words = format!("Unable to find node {}: it is not under topology.nodes", end.node);
                 return Err(reading.fault(tree.place, words));
             }
-            if let Some(first) = taken.insert((end.node.clone(), end.interface.clone()), tree.place) {
-                let words = format!("duplicate endpoint {}:{}: first in line {}", end.node, end.interface, first.line);
+            // All bridges of a lab are in one namespace, where a port's name is free once; with containerlab it is the
+            // host's.
+            let is_bridge = nodes.iter().any(|n| n.name == end.node && n.kind == Kind::Bridge);
+            let namespace = if is_bridge { "bridges".to_string() } else { format!("node {}", end.node) };
+            if let Some(first) = taken.insert((namespace, end.interface.clone()), tree.place) {
+                let cure = if is_bridge { "; ports of all bridges need names of their own" } else { "" };
+                let words =
+                    format!("duplicate endpoint {}:{}: first in line {}{cure}", end.node, end.interface, first.line);
                 return Err(reading.fault(tree.place, words));
             }
         }

@@ -153,6 +153,12 @@ fn every_fault_names_its_place_and_the_cure() {
         (format!("{two}{{endpoints: ['n1:a']}}"), "endpoints: expected exactly two"),
         (format!("{two}{{endpoints: ['n1:a', 'zz:a']}}"), "5:7: Unable to find node zz"),
         (format!("{two}{{endpoints: ['n1:a', 'n1:a']}}"), "duplicate endpoint n1:a"),
+        (
+            "name: l\ntopology:\n  nodes: {n1: {kind: linux}, a: {kind: bridge}, b: {kind: bridge}}\n  links:\n    \
+             - {endpoints: ['n1:a', 'a:p1']}\n    - {endpoints: ['n1:b', 'b:p1']}\n"
+                .into(),
+            "6:7: duplicate endpoint b:p1: first in line 5; ports of all bridges need names of their own",
+        ),
         (format!("{two}{{endpoints: ['n1:a', 'n2']}}"), r#"endpoint "n2": expected "node:interface""#),
         (
             format!("{two}{{endpoints: ['n1:a', 'n2:a'], mtu: 70000}}"),
@@ -183,6 +189,21 @@ fn anchors_and_merges_are_followed_and_bounded() {
         bomb += &format!("x{level}: &x{level} [{}]\n", vec![format!("*x{}", level - 1); 10].join(","));
     }
     assert!(fault(&bomb).contains("more than 200000 values"));
+}
+
+#[test]
+fn the_topologies_of_this_repository_are_well() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies");
+    let labs = std::path::Path::new("/run/labs");
+    let mut read = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        if file.to_string_lossy().ends_with(".clab.yml") {
+            Topology::read(&file, &Surroundings { labs, variable: &|_| None }).unwrap();
+            read += 1;
+        }
+    }
+    assert!(read >= 8, "{read} topology files");
 }
 
 /// The lists in `keys` against the key names of containerlab's own schema.
