@@ -258,7 +258,7 @@ fn without_route_refresh_or_capabilities_the_basics_work() {
         heard.iter().filter_map(|m| if let Message::Update(u) = m { Some(u) } else { None }).collect();
     assert_eq!(updates.len(), 2, "our IPv4 prefix and End-of-RIB: {heard:?}");
     assert_eq!(updates[0].attributes.as_ref().unwrap().as_path.to_string(), "64512");
-    assert!(hand.speaker.end_of_rib_complete().unwrap_err().contains("192.0.2.2 (ipv4)"));
+    assert_eq!(hand.speaker.end_of_rib_complete(), Err("peer 192.0.2.2 (ipv4)".to_owned()));
     hand.wait(6);
     assert_eq!(hand.speaker.end_of_rib_complete(), Ok(()), "no capabilities, no promise of End-of-RIB");
 }

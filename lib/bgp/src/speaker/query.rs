@@ -33,7 +33,7 @@ impl Speaker {
         let Some(peer) = self.peers.values().find(|peer| peer.is_live() && !peer.has_told_all()) else { return Ok(()) };
         let families = peer.furthest().map(|link| link.codec.families.clone()).unwrap_or_default();
         let missing: Vec<String> = families.difference(&peer.end_of_rib).map(Family::to_string).collect();
-        Err(format!("waiting for End-of-RIB of peer {} ({})", peer.config.address, missing.join(", ")))
+        Err(format!("peer {} ({})", peer.config.address, missing.join(", ")))
     }
 
     /// Number of accepted paths, of all peers.
