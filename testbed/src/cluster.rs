@@ -33,6 +33,8 @@ pub struct Stand {
     pub routes: u64,
     /// What it waits for.
     pub waiting: Vec<String>,
+    /// Both planes stay.
+    pub fallback: bool,
 }
 
 impl<'a> Cluster<'a> {
@@ -183,6 +185,7 @@ fn read_stand(node: &str, json: &Value) -> Stand {
         peers: format!("{}/{}", number(&json["peersUp"]), number(&json["peersTotal"])),
         routes: number(&destinations["overlay"]) + number(&destinations["native"]),
         waiting: list(&json["waiting"]),
+        fallback: json["fallback"] == true,
     }
 }
 

@@ -110,8 +110,11 @@ fn play(lab: &Lab, plan: &Plan, interrupt: &Interrupt, screen: &Screen) -> Resul
         screen.step(&switch.line());
         switches.push(switch);
         watch.rest(CALM)?;
-        let left = cluster.leftovers(plane)?;
-        if left.is_empty() {
+        let fallback = cluster.stands().iter().any(|stand| stand.fallback);
+        let left = if fallback { Vec::new() } else { cluster.leftovers(plane)? };
+        if fallback {
+            screen.step(&format!("{} stays beside {}: `fallback: true`", plane.mode(), to.mode()));
+        } else if left.is_empty() {
             screen
                 .step(&format!("nothing is left of {}: no link, FDB entry, neighbour, nexthop or route", plane.mode()));
         } else {
