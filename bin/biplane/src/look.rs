@@ -120,6 +120,13 @@ pub(crate) async fn fetch(client: &Client, look: &Look) -> Result<Document, Fail
                 local.truncated |= refused.truncated;
             }
         }
+        (Doc::BgpRouteList(found), Look::Routes { peer: Some(peer), .. }) if found.items.is_empty() => {
+            if let Doc::BgpPeerList(peers) = client.query(&Query::BgpPeers).await?.body
+                && peers.items.iter().all(|it| it.address != *peer)
+            {
+                return Err(view::bgp::missing(&peers, peer));
+            }
+        }
         _ => {}
     }
     Ok(document)
@@ -172,10 +179,15 @@ fn verdict(document: &Document, look: &Look) -> Result<(), Failure> {
         }
         (Doc::BgpRouteList(routes), Look::Why { prefix, .. }) if routes.items.is_empty() => {
             Err(Failure::NotFound(format!(
-                "no path of {prefix}: no peer announces it and it is not ours; `biplane bgp peers` shows who is up"
+                "no path of {prefix}: no peer announces it and we do not either; `biplane bgp peers` shows who is up"
             )))
         }
         _ => {
+            if let (Doc::BgpPeerList(peers), Look::Peers | Look::Peer(_)) = (&document.body, look) {
+                for note in view::bgp::notes(peers) {
+                    eprintln!("biplane: {note}");
+                }
+            }
             if let Some(words) = nothing(document, look) {
                 eprintln!("biplane: {words}");
             }
@@ -187,7 +199,8 @@ fn verdict(document: &Document, look: &Look) -> Result<(), Failure> {
 /// What is said of a list with nothing in it, which is no failure.
 fn nothing(document: &Document, look: &Look) -> Option<&'static str> {
     Some(match (&document.body, look) {
-        (Doc::BgpPeerList(peers), Look::Peers) if peers.items.is_empty() => {
+        // What else there is to say of a plane that does not stand has been said.
+        (Doc::BgpPeerList(peers), Look::Peers) if peers.items.is_empty() && view::bgp::notes(peers).is_empty() => {
             "no peers: bgp.peers of the configuration is empty, and bgp.mesh is off or no other node is known"
         }
         (Doc::BgpRouteList(routes), _) if routes.items.is_empty() => "no paths; `biplane bgp peers` shows who is up",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{NodeSet, Plane, StateName};
 use status::client::Client;
-use status::doc::{Doc, ModeDoc, Status};
+use status::doc::{Doc, ModeDoc, NodeDoc, Status};
 use status::{Operation, Query};
 use tokio::time::Instant;
 
@@ -138,7 +138,10 @@ async fn rehearse(client: &Client, args: &SwitchArgs) -> Result<(), Failure> {
         out.push_str(&format!("  3. {} {last}\n", target.other()));
     }
     print(&out)?;
-    let obstacles = obstacles(&mode, &status, target);
+    let mut obstacles = obstacles(&mode, &status, target);
+    if target == Plane::Native && status.destinations.total > 0 && !has_peers(client).await? {
+        obstacles.push("no BGP peer is configured and bgp.mesh gives none: no route would be learnt".to_owned());
+    }
     for obstacle in &obstacles {
         eprintln!("biplane: in the way: {obstacle}");
     }
@@ -148,6 +151,18 @@ async fn rehearse(client: &Client, args: &SwitchArgs) -> Result<(), Failure> {
             Err(Failure::Unwell(format!("{} in the way; a switch would wait for that", count(number, "obstacle"))))
         }
     }
+}
+
+/// Would there be anybody to learn routes from? Peers are listed only while the native plane stands.
+async fn has_peers(client: &Client) -> Result<bool, Failure> {
+    let (Doc::Config(doc), Doc::NodeList(nodes)) =
+        (client.query(&Query::Config).await?.body, client.query(&Query::Nodes).await?.body)
+    else {
+        return Err(Failure::Strange("no configuration or nodes in the daemon's answer".to_owned()));
+    };
+    let bgp = &doc.config.bgp;
+    let meshed = |node: &NodeDoc| !node.own && node.bgp.as_ref().is_some_and(|bgp| bgp.mesh);
+    Ok(!bgp.peers.is_empty() || (bgp.mesh && nodes.items.iter().any(meshed)))
 }
 
 fn obstacles(mode: &ModeDoc, status: &Status, target: Plane) -> Vec<String> {
@@ -160,9 +175,6 @@ fn obstacles(mode: &ModeDoc, status: &Status, target: Plane) -> Vec<String> {
     }
     if mode.state != StateName::Steady && mode.wish != target {
         found.push(format!("a switch to {} is under way ({}); it would turn back", mode.wish, mode.state));
-    }
-    if target == Plane::Native && status.peers_total == 0 && status.destinations.total > 0 {
-        found.push("no BGP peer is configured and bgp.mesh gives none: no route would be learnt".to_owned());
     }
     found.extend(
         mode.nodes

@@ -1,6 +1,6 @@
 //! Documents as pages: which columns and which names they have.
 
-mod bgp;
+pub(crate) mod bgp;
 mod config;
 mod forwarding;
 mod ipam;

@@ -367,7 +367,7 @@ fn max_prefixes_end_the_session_and_hold_it_off() {
     net.run(SECOND);
     assert_eq!(net.state(0, 2), State::Idle, "held off");
     let error = net.last_error(0, 2).unwrap();
-    let words = "announced more than 50 prefixes (maxPrefixes); 49 of them refused: not a node's slice of any pool, \
+    let words = "announced more than 50 prefixes: filter there, or raise maxPrefixes; 49 of them refused: not a node's slice of any pool, \
                  for example 172.16.0.0/24";
     assert_eq!(error, words);
     assert!(net.last_error(1, 1).unwrap().contains("limit 50"), "{:?}", net.last_error(1, 1));

@@ -31,7 +31,8 @@ pub(crate) fn write(
             Err(Refusal { errno: libc::ENOENT, message: format!("link {device} is not in the kernel") })
         }
         (_, Some(link)) if link.vxlan.is_none() => {
-            Err(Refusal { errno: libc::EEXIST, message: format!("{} is not ours to change", describe(link)) })
+            let message = format!("{} is not ours to change; take it away (ip link del {device})", describe(link));
+            Err(Refusal { errno: libc::EEXIST, message })
         }
         (_, Some(link)) => replace(socket, view, &links, link, device, wanted),
         (_, None) => create(socket, view, &links, device, wanted),

@@ -40,7 +40,10 @@ pub struct Watch {
 impl Watch {
     /// Joins every group that matters, in the network namespace of the calling thread.
     pub fn open() -> Result<Watch, OpenError> {
-        let nft = NftWatch::open().map_err(|error| OpenError::Socket { doing: "listen to nftables", error })?;
+        let nft = NftWatch::open().map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => OpenError::Permission,
+            _ => OpenError::Socket { doing: "listen to nftables", error },
+        })?;
         Ok(Watch { socket: Socket::open(&GROUPS)?, nft })
     }
 

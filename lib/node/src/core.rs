@@ -363,7 +363,9 @@ impl Core {
                 lines.push((Level::Warn, format!("{key} is not ours and is left alone: {what}")));
             }
         }
-        for key in self.told_foreign.keys().filter(|key| !foreign.contains_key(*key)) {
+        // Somebody's overlay that turns out to have what ours needs is told of under our link from then on.
+        let in_our_way = |key: &Key| matches!(key, Key::Link(_)) && self.reconcile.is_link_refused();
+        for key in self.told_foreign.keys().filter(|key| !foreign.contains_key(*key) && !in_our_way(key)) {
             lines.push((Level::Info, format!("{key}: the foreign object is gone")));
         }
         self.told_foreign = foreign;

@@ -106,7 +106,10 @@ impl Reconcile {
         self.account(&key, before.as_ref(), value.as_ref());
         if self.tracker.settled(&key) {
             self.failures.remove(&key);
-            self.foreign.remove(&key);
+            // Somebody's route with another metric is still beside ours; a read-back tells when it goes.
+            if !matches!(key, Key::Route(_)) {
+                self.foreign.remove(&key);
+            }
         }
         self.changed.push(key);
         true
@@ -135,11 +138,14 @@ impl Reconcile {
             return None;
         }
         let mut batch: Vec<Write> = Vec::new();
+        let linkless = self.linkless();
         for key in self.tracker.to_make() {
             if batch.len() == BATCH {
                 break;
             }
-            if self.failures.get(key).is_some_and(|failure| failure.retry_at > now) || self.is_premature(key) {
+            if self.failures.get(key).is_some_and(|failure| failure.retry_at > now)
+                || linkless.is_some_and(|refused| self.is_premature(key, refused))
+            {
                 continue;
             }
             match self.tracker.difference(key) {
@@ -181,6 +187,16 @@ impl Reconcile {
                 failure.retry_at = failure.retry_at.min(now);
             }
         }
+        if self.is_link_refused() {
+            // One obstacle is told of and tried again, not one for every other node.
+            let overlay = self.overlay.clone();
+            self.failures.retain(|key, _| !stands_on(&overlay, key));
+        }
+    }
+
+    /// Does the kernel refuse the overlay's link, and has none?
+    pub fn is_link_refused(&self) -> bool {
+        self.linkless() == Some(true)
     }
 
     /// A full read-back has been asked for: nothing is written until it is here.
@@ -289,10 +305,19 @@ impl Reconcile {
         self.failures.insert(key, Failure { refusal, retry_at: now + wait, since, attempts, wait });
     }
 
-    /// Is it a sysctl of the overlay's link, which is not there yet? It comes with the batch after the link's.
-    fn is_premature(&self, key: &Key) -> bool {
-        let Key::Sysctl(path) = key else { return false };
-        path.contains(self.overlay.as_str()) && self.tracker.actual(&Key::Link(self.overlay.clone())).is_none()
+    /// While the overlay's link is not there: does the kernel refuse it?
+    fn linkless(&self) -> Option<bool> {
+        let link = Key::Link(self.overlay.clone());
+        self.tracker.actual(&link).is_none().then(|| self.failures.contains_key(&link))
+    }
+
+    /// Does it stand on the overlay's link, which is not there? Sysctls come with the batch after the link's, the rest
+    /// with the link's own, unless the link is refused.
+    fn is_premature(&self, key: &Key, link_refused: bool) -> bool {
+        match key {
+            Key::Sysctl(path) => path.contains(self.overlay.as_str()),
+            _ => link_refused && stands_on(&self.overlay, key),
+        }
     }
 
     /// Whether nothing in the kernel leans on a stray object, so that taking it away takes only itself away.
@@ -359,10 +384,76 @@ impl Reconcile {
     }
 }
 
+/// Can the object be only where this device is?
+fn stands_on(device: &Device, key: &Key) -> bool {
+    match key {
+        Key::Address(on, _) | Key::Fdb(on, _) | Key::Neighbour(on, _) => on == device,
+        Key::Nexthop(hop) => hop.device == *device,
+        _ => false,
+    }
+}
+
 /// The nexthop object that a route with these hops names.
 pub(crate) fn object_of(hops: &Arc<[Hop]>) -> Key {
     match &hops[..] {
         [hop] => Key::Nexthop(hop.clone()),
         _ => Key::NexthopGroup(hops.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_on_a_link_waits_for_it_without_a_word() {
+        let overlay = Device::new("biplane.vxlan").unwrap();
+        let mac = model::MacAddr([2, 0, 0, 0, 0, 1]);
+        let gateway = IpAddr::V6(mac.link_local());
+        let link = Key::Link(overlay.clone());
+        let wanted = [
+            (link.clone(), Value::OtherLink("as wanted".into())),
+            (Key::Address(overlay.clone(), "10.244.1.2/32".parse().unwrap()), Value::There),
+            (Key::Fdb(overlay.clone(), mac), Value::Fdb("192.0.2.1".parse().unwrap())),
+            (Key::Neighbour(overlay.clone(), gateway), Value::Neighbour(mac)),
+            (Key::Nexthop(Hop { gateway: Some(gateway), device: overlay.clone() }), Value::There),
+        ];
+        let mut reconcile = Reconcile::new(overlay);
+        for (key, value) in &wanted {
+            reconcile.want(key.clone(), Some(value.clone()));
+        }
+        let refuse = |write: Write| {
+            let errno = if *write.key() == link { 98 } else { 19 };
+            (write, Err(Refusal { errno, message: "refused".to_owned() }))
+        };
+        let mut now = Moment::ZERO;
+        let first = reconcile.poll_batch(now, true).unwrap();
+        assert_eq!(first.len(), wanted.len(), "all at once where nothing is in the way");
+        reconcile.handle_wrote(now, first.into_iter().map(refuse).collect());
+        for _ in 0..3 {
+            assert_eq!(reconcile.failures().keys().collect::<Vec<_>>(), [&link]);
+            assert_eq!(reconcile.poll_batch(now, true), None);
+            now = reconcile.poll_timeout().unwrap();
+            let again = reconcile.poll_batch(now, true).unwrap();
+            assert_eq!(again.iter().map(Write::key).collect::<Vec<_>>(), [&link]);
+            reconcile.handle_wrote(now, again.into_iter().map(refuse).collect());
+        }
+        now = reconcile.poll_timeout().unwrap();
+        let last = reconcile.poll_batch(now, true).unwrap();
+        reconcile.handle_wrote(now, last.into_iter().map(|write| (write, Ok(()))).collect());
+        let rest = reconcile.poll_batch(now, true).unwrap();
+        assert_eq!(rest.len(), wanted.len() - 1);
+    }
+
+    #[test]
+    fn a_foreign_route_beside_ours_is_not_forgotten_when_ours_comes_back() {
+        let mut reconcile = Reconcile::new(Device::new("biplane.vxlan").unwrap());
+        let key = Key::Route("10.244.2.0/24".parse().unwrap());
+        let value = Value::Route { via: Via::Unreachable, src: None };
+        reconcile.want(key.clone(), Some(value.clone()));
+        reconcile.note_foreign(key.clone(), Some("metric 50".to_owned()));
+        reconcile.found(key.clone(), Some(value));
+        assert!(reconcile.settled(&key));
+        assert_eq!(reconcile.foreign().get(&key).map(String::as_str), Some("metric 50"));
     }
 }

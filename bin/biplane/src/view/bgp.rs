@@ -11,7 +11,7 @@ pub(super) fn name(peer: &BgpPeer) -> String {
     format!("peer/{}", peer.address)
 }
 
-pub(super) fn missing(peers: &BgpPeers, address: &IpAddr) -> Failure {
+pub(crate) fn missing(peers: &BgpPeers, address: &IpAddr) -> Failure {
     let there = match peers.items.as_slice() {
         [] => "there is none; peers come from bgp.peers of the configuration and, with bgp.mesh, from the other nodes"
             .to_owned(),
@@ -25,6 +25,31 @@ pub(super) fn missing(peers: &BgpPeers, address: &IpAddr) -> Failure {
         stranger.map(|it| format!("; it connected {} times and was refused, as it is not configured", it.count));
     Failure::NotFound(format!("no peer {address}; {there}{}", stranger.unwrap_or_default()))
 }
+
+/// What a list of peers does not show: why none of them comes up, and who else came.
+pub(crate) fn notes(peers: &BgpPeers) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(error) = &peers.listen_error {
+        notes.push(error.clone());
+    } else if !peers.listening {
+        notes.push(
+            "bgp does not stand on this node, so no session is open; `biplane mode show` tells what is wished"
+                .to_owned(),
+        );
+    }
+    notes.extend(peers.strangers.iter().take(STRANGERS).map(|it| {
+        let times = if it.count == 1 { "once".to_owned() } else { format!("{} times", it.count) };
+        format!("{} connected {times} and was refused: it is no peer; add it to bgp.peers to take it in", it.address)
+    }));
+    let more = peers.strangers.len().saturating_sub(STRANGERS);
+    if more > 0 {
+        notes.push(format!("{more} other strangers connected too; -o json names them"));
+    }
+    notes
+}
+
+/// Strangers told of by name.
+const STRANGERS: usize = 5;
 
 fn state(peer: &BgpPeer) -> Cell {
     Cell::toned(peer.state, if peer.state == BgpState::Established { Tone::Good } else { Tone::Warn })

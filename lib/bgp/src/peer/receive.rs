@@ -170,7 +170,7 @@ impl Peer {
         };
         let error = DecodeError {
             notification: Notification::max_prefixes(prefix.family(), most),
-            what: format!("announced more than {most} prefixes (maxPrefixes){hint}"),
+            what: format!("announced more than {most} prefixes: filter there, or raise maxPrefixes{hint}"),
         };
         self.drive(now, conn, Input::MessageErr(error), shared);
     }

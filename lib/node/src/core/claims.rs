@@ -96,7 +96,7 @@ impl Core {
                     }
                     Choice::Full { pool, claimed, quarantined } => full.push(format!(
                         "pool {} is exhausted: {claimed} of {} blocks claimed, {quarantined} in quarantine; \
-                         add a pool or a smaller nodePrefix",
+                         add a pool, or one with a longer nodePrefix",
                         pool.cidr,
                         pool.slots()
                     )),

@@ -148,17 +148,32 @@ impl Core {
             (Key::Masquerade, _) => false,
             (_, Plane::Overlay) => true,
             (Key::Link(_), Plane::Native) => false,
+            (Key::Address(device, _), Plane::Native) => device.as_str() != Owner::VXLAN_DEVICE,
             (Key::Sysctl(path), Plane::Native) => !path.contains(Owner::VXLAN_DEVICE),
             (_, Plane::Native) => true,
         };
-        let missing = self.ground.wanted.keys().filter(|key| of_plane(key)).find(|key| !self.reconcile.settled(key))?;
+        let missing = || self.ground.wanted.keys().filter(|key| of_plane(key) && !self.reconcile.settled(key));
+        // What is merely on its way, or waits for something else to be there, says less than what is kept out.
+        let missing = missing().find(|key| self.obstacle(key).is_some()).or_else(|| missing().next())?;
         let mut words = format!("{missing} is not in the kernel as wanted");
-        if let Some(foreign) = self.reconcile.foreign().get(missing) {
-            words.push_str(&format!(": {foreign}"));
-        } else if let Some(failure) = self.reconcile.failures().get(missing) {
-            words.push_str(&format!(": {}", failure.refusal));
+        if let Some(obstacle) = self.obstacle(missing) {
+            words.push_str(&format!(": {obstacle}"));
         }
         Some(words)
+    }
+
+    /// What keeps an object of ours out of the kernel, with the cure.
+    pub(super) fn obstacle(&self, key: &Key) -> Option<String> {
+        let refusal = self.reconcile.failures().get(key).map(|failure| failure.refusal.to_string());
+        let foreign = self.reconcile.foreign().get(key).filter(|_| self.reconcile.tracker().actual(key).is_none());
+        match foreign {
+            // Who tried to make the link knows more than that somebody has what it needs.
+            Some(_) if matches!(key, Key::Link(_)) && refusal.is_some() => refusal,
+            Some(what) => {
+                Some(format!("somebody else's is in its place ({what}): remove it, and ours comes by itself"))
+            }
+            None => refusal,
+        }
     }
 }
 

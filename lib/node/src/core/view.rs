@@ -176,7 +176,7 @@ impl Core {
         let store = self.coordination.down.as_ref().map(|(why, _)| format!("{why}; forwarding stays as it is"));
         let pools = self.claims.exhausted().next().cloned();
         let config = self.config_error.clone();
-        let kernel = self.reconcile.failures().iter().next().map(|(key, f)| format!("{key}: {}", f.refusal));
+        let kernel = self.reconcile.failures().keys().find_map(|key| Some(format!("{key}: {}", self.obstacle(key)?)));
         store.or(pools).or(config).or(kernel).unwrap_or_default()
     }
 

@@ -154,7 +154,7 @@ pub struct RouteDoc {
     /// What it is for.
     #[serde(rename = "type")]
     pub kind: RouteKind,
-    /// The node it leads to; `null` if no claim names the prefix.
+    /// The node whose pod CIDR it is; `null` if no claim names the prefix.
     pub node: Option<NodeName>,
     /// Plane that carries it; `null` for own pod CIDRs and when there is no route.
     pub plane: Option<Plane>,

@@ -84,6 +84,21 @@ impl Core {
             }
             total += 1;
             ok += usize::from(state == doc::ObjectState::Ok);
+            // Somebody else's with another metric, beside ours.
+            let twin = self.reconcile.foreign().get(&key).filter(|_| state != doc::ObjectState::Foreign);
+            let twin = twin.map(|what| doc::RouteDoc {
+                prefix: *prefix,
+                kind: doc::RouteKind::Other,
+                node: None,
+                plane: None,
+                desired: None,
+                actual: None,
+                state: doc::ObjectState::Foreign,
+                error: Some(what.clone()),
+                why: None,
+            });
+            total += usize::from(twin.is_some());
+            items.extend(twin);
             if diff && state == doc::ObjectState::Ok {
                 continue;
             }
@@ -96,7 +111,10 @@ impl Core {
                     (false, Some(_)) => doc::RouteKind::Remote,
                     (false, None) => doc::RouteKind::Other,
                 },
-                node: destination.and_then(|destination| destination.node.clone()),
+                node: match is_own {
+                    true => Some(self.identity.node.clone()),
+                    false => destination.and_then(|destination| destination.node.clone()),
+                },
                 plane: self.reconcile.carried(prefix),
                 desired: tracker.desired(&key).map(route_words),
                 actual: tracker.actual(&key).map(route_words),
