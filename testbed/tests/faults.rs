@@ -78,32 +78,33 @@ fn daemons_killed_in_every_phase_of_a_switch() {
     let mut chance = Chance::of(seed());
     let mut watch = bench.watch();
     let mut hits: BTreeMap<String, usize> = BTreeMap::new();
-    let missed = |hits: &BTreeMap<String, usize>, from: Plane| {
-        PHASES.into_iter().find(|phase| !hits.contains_key(&round::way(phase, from)))
-    };
-    let mut number = 0;
+    let mut misses: BTreeMap<String, u32> = BTreeMap::new();
     let mut from = Plane::Overlay;
     let mut slowest = Duration::ZERO;
+    let mut number = 0;
     loop {
-        // What has not been hit comes first; then anything at any moment.
-        let wanted = missed(&hits, from);
-        let done = PHASES.iter().all(|phase| Plane::BOTH.iter().all(|p| hits.contains_key(&round::way(phase, *p))));
-        if number >= rounds && done {
+        let open = |from: Plane| PHASES.into_iter().find(|phase| !hits.contains_key(&round::way(phase, from)));
+        if number >= rounds && Plane::BOTH.into_iter().all(|plane| open(plane).is_none()) {
             break;
         }
         assert!(number < rounds + MORE_ROUNDS, "phases hit in {number} rounds: {hits:?}");
-        let when = wanted.map_or(When::AnyTime, When::In);
-        let round = Round::choose(&bench, &mut chance, number, from, when);
+        // What has not been hit comes first; then anything at any moment.
+        let wanted = open(from);
+        let missed = wanted.map_or(0, |phase| misses.get(&round::way(phase, from)).copied().unwrap_or(0));
+        let round = Round::choose(&bench, &mut chance, number, from, wanted.map_or(When::AnyTime, When::In), missed);
         let began = Instant::now();
         for phase in round.play(&bench, &mut chance) {
             *hits.entry(phase).or_default() += 1;
         }
+        if let Some(way) = wanted.map(|phase| round::way(phase, from)) {
+            *misses.entry(way).or_default() += 1;
+        }
+        from = round.target();
         let what = round.words();
-        bench.await_steady(from.other());
+        bench.await_steady(from);
         slowest = slowest.max(began.elapsed());
-        bench.await_tables(&references[&from.other()], &what);
+        bench.await_tables(&references[&from], &what);
         watch.check(&what);
-        from = from.other();
         number += 1;
     }
     println!("{number} switches with a kill, the slowest took {:.1} s; killed in: {hits:?}", slowest.as_secs_f64());

@@ -25,6 +25,8 @@ use crate::tables::Tables;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// A daemon's log inside its node, as the topology has it.
 const LOG: &str = "/var/log/biplaned.log";
+/// Exit status of the command line when the daemon does not answer.
+const NO_ANSWER: i32 = 3;
 /// What the topology binds into every node.
 const STORE_BIND: &str = "__clabDir__/store:/var/lib/biplane/store";
 
@@ -113,9 +115,10 @@ impl Bench {
         self.end_of(process);
     }
 
-    /// Waits until it is gone.
+    /// Waits until it is gone as a supervisor sees it: a zombie's other threads may still hold its sockets and locks.
     pub(crate) fn end_of(&self, process: Process) {
-        let gone = poll(Duration::from_secs(10), &self.none, || (!process.is_alive()).then_some(()));
+        let gone =
+            poll(Duration::from_secs(10), &self.none, || (Process::of(process.pid) != Some(process)).then_some(()));
         assert!(gone.is_some(), "the daemon does not end");
     }
 
@@ -154,10 +157,14 @@ impl Bench {
         (output.return_code, output.stdout + &output.stderr)
     }
 
-    /// Asks for a switch as an operator would; it runs on by itself.
+    /// Asks for a switch as an operator would, again while the daemon does not answer; the switch runs on by itself.
     pub(crate) fn ask(&self, node: &str, plane: Plane) {
-        let (code, said) = self.biplane(node, &["mode", "switch", plane.mode()]);
-        assert_eq!(code, 0, "mode switch on {node}: {said}");
+        let mut last = (0, String::new());
+        let taken = poll(PATIENCE, &self.none, || {
+            last = self.biplane(node, &["mode", "switch", plane.mode()]);
+            (last.0 != NO_ANSWER).then_some(last.0)
+        });
+        assert_eq!(taken, Some(0), "mode switch on {node}: {}", last.1);
     }
 
     /// Every daemon steady on `plane`; natively with every session of the mesh up.

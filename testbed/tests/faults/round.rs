@@ -1,6 +1,7 @@
 //! One switch in which daemons are killed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ pub(crate) struct Round {
     rest: Duration,
     /// The new life ends by a kill too, after this.
     again: Option<Duration>,
+    /// The operator changes her mind, this long after the last start.
+    back: Option<Duration>,
 }
 
 /// A phase of a switch away from `from`.
@@ -48,8 +51,16 @@ pub(crate) fn way(phase: &str, from: Plane) -> String {
 }
 
 impl Round {
-    /// A round by chance: whom, when, how long; every second time the coordinator, every fifth time all at once.
-    pub(crate) fn choose(bench: &Bench, chance: &mut Chance, number: usize, from: Plane, when: When) -> Round {
+    /// A round by chance: whom, when, how long; every second time the coordinator, every fifth time all at once. `misses`
+    /// is how often the kill came too late for the phase: some last a few milliseconds only.
+    pub(crate) fn choose(
+        bench: &Bench,
+        chance: &mut Chance,
+        number: usize,
+        from: Plane,
+        when: When,
+        misses: u32,
+    ) -> Round {
         let nodes = bench.nodes();
         let victims = match number {
             n if n % 5 == 4 => nodes,
@@ -58,9 +69,12 @@ impl Round {
         };
         let longest = match when {
             When::AnyTime => SWITCH,
-            When::In("lingering") => Duration::from_millis(2200),
-            When::In(_) => Duration::from_millis(25),
+            When::In("lingering") => Duration::from_millis(2000),
+            When::In(_) => Duration::from_millis(8) / 2_u32.pow(misses.min(6)),
         };
+        let mut some =
+            |one_in: usize, longest| (number % one_in == one_in - 1).then(|| chance.duration(Duration::ZERO..longest));
+        let (again, back) = (some(4, Duration::from_millis(400)), some(7, Duration::from_millis(1500)));
         Round {
             number,
             from,
@@ -68,8 +82,14 @@ impl Round {
             victims,
             delay: chance.duration(Duration::ZERO..longest),
             rest: chance.duration(Duration::ZERO..Duration::from_millis(1500)),
-            again: (number % 4 == 3).then(|| chance.duration(Duration::ZERO..Duration::from_millis(400))),
+            again,
+            back,
         }
+    }
+
+    /// Where it ends.
+    pub(crate) fn target(&self) -> Plane {
+        if self.back.is_some() { self.from } else { self.from.other() }
     }
 
     pub(crate) fn words(&self) -> String {
@@ -78,37 +98,43 @@ impl Round {
             When::In(phase) => format!("{:.1} ms into {phase}", self.delay.as_secs_f64() * 1000.0),
             When::AnyTime => format!("{:.3} s after the ask", self.delay.as_secs_f64()),
         };
+        let after = |what: &str, time: Option<Duration>| {
+            time.map(|time| format!(", {what} after {} ms", time.as_millis())).unwrap_or_default()
+        };
         format!(
-            "round {}, {}→{}: kill -9 of {} {when}, started again after {} ms{}",
+            "round {}, {}→{}: kill -9 of {} {when}, started again after {} ms{}{}",
             self.number,
             self.from.mode(),
             to.mode(),
             self.victims.join(", "),
             self.rest.as_millis(),
-            self.again.map(|a| format!(", killed again after {} ms", a.as_millis())).unwrap_or_default()
+            after("killed again", self.again),
+            after("wished back", self.back)
         )
     }
 
     /// Asks for the switch, kills, starts again. Gives the phases in which the victims died.
     pub(crate) fn play(&self, bench: &Bench, chance: &mut Chance) -> Vec<String> {
         let daemons: Vec<Process> = self.victims.iter().map(|node| bench.running(node)).collect();
-        let log = bench.log(&self.victims[0]);
-        let so_far = fs::read(&log).unwrap().len();
-        bench.ask(chance.pick::<String>(&bench.nodes()), self.from.other());
-        if let When::In(phase) = self.when {
-            let entered = format!("→ {}", way(phase, self.from));
-            let deadline = Instant::now() + COMES;
-            while !String::from_utf8_lossy(&fs::read(&log).unwrap()[so_far..]).contains(&entered) {
-                if Instant::now() > deadline {
-                    break;
-                }
-                std::thread::sleep(Duration::from_micros(200));
+        let mut log = File::open(bench.log(&self.victims[0])).unwrap();
+        log.seek(SeekFrom::End(0)).unwrap();
+        let asked = chance.pick::<String>(&bench.nodes()).clone();
+        let (answered, _) = std::thread::scope(|scope| {
+            // Some phases are over before the asking command has ended.
+            let words = ["mode", "switch", self.from.other().mode()];
+            let asking = scope.spawn({
+                let asked = &asked;
+                move || bench.biplane(asked, &words)
+            });
+            if let When::In(phase) = self.when {
+                await_words(&mut log, &format!("→ {}", way(phase, self.from)));
             }
-        }
-        std::thread::sleep(self.delay);
-        for daemon in &daemons {
-            bench.signal(*daemon, Signal::KILL);
-        }
+            std::thread::sleep(self.delay);
+            for daemon in &daemons {
+                bench.signal(*daemon, Signal::KILL);
+            }
+            asking.join().unwrap()
+        });
         for daemon in &daemons {
             bench.end_of(*daemon);
         }
@@ -118,6 +144,10 @@ impl Round {
         for node in &self.victims {
             bench.start(node);
         }
+        if answered != 0 {
+            // It was killed before it could answer; whether it took the wish is not known.
+            bench.ask(&asked, self.from.other());
+        }
         if let Some(life) = self.again {
             std::thread::sleep(life);
             for node in &self.victims {
@@ -125,7 +155,24 @@ impl Round {
                 bench.start(node);
             }
         }
+        if let Some(wait) = self.back {
+            std::thread::sleep(wait);
+            bench.ask(chance.pick::<String>(&bench.nodes()), self.from);
+        }
         phases
+    }
+}
+
+/// Reads on until the log says `words`, or it takes too long.
+fn await_words(log: &mut File, words: &str) {
+    let deadline = Instant::now() + COMES;
+    let mut text = Vec::new();
+    while Instant::now() < deadline {
+        if log.read_to_end(&mut text).unwrap() == 0 {
+            std::thread::sleep(Duration::from_micros(100));
+        } else if String::from_utf8_lossy(&text).contains(words) {
+            return;
+        }
     }
 }
 
