@@ -16,4 +16,4 @@
 
 mod tracker;
 
-pub use tracker::{Difference, Tracker};
+pub use tracker::{Difference, Observed, Tracker};

@@ -1,5 +1,6 @@
 //! Desired, actual and pending per key.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is to be done about one key.
@@ -25,34 +26,74 @@ enum Slot<V> {
     Missing(V),
     Stray(V),
     Differs(Box<(V, V)>),
+    /// Neither side. Never kept in the table.
+    Empty,
 }
 
 impl<V: PartialEq> Slot<V> {
-    fn of(desired: Option<V>, actual: Option<V>) -> Option<Slot<V>> {
-        Some(match (desired, actual) {
-            (None, None) => return None,
+    fn of(desired: Option<V>, actual: Option<V>) -> Slot<V> {
+        match (desired, actual) {
+            (None, None) => Slot::Empty,
             (Some(d), None) => Slot::Missing(d),
             (None, Some(a)) => Slot::Stray(a),
             (Some(d), Some(a)) if d == a => Slot::Same(d),
             (Some(d), Some(a)) => Slot::Differs(Box::new((d, a))),
-        })
+        }
+    }
+
+    fn both(&self) -> (Option<&V>, Option<&V>) {
+        match self {
+            Slot::Same(v) => (Some(v), Some(v)),
+            Slot::Missing(v) => (Some(v), None),
+            Slot::Stray(v) => (None, Some(v)),
+            Slot::Differs(both) => (Some(&both.0), Some(&both.1)),
+            Slot::Empty => (None, None),
+        }
     }
 
     fn desired(&self) -> Option<&V> {
-        match self {
-            Slot::Same(v) | Slot::Missing(v) => Some(v),
-            Slot::Stray(_) => None,
-            Slot::Differs(both) => Some(&both.0),
-        }
+        self.both().0
     }
 
     fn actual(&self) -> Option<&V> {
+        self.both().1
+    }
+
+    /// The set of pending keys that it belongs to.
+    fn pending(&self) -> Option<Pending> {
         match self {
-            Slot::Same(v) | Slot::Stray(v) => Some(v),
-            Slot::Missing(_) => None,
-            Slot::Differs(both) => Some(&both.1),
+            Slot::Missing(_) | Slot::Differs(_) => Some(Pending::Make),
+            Slot::Stray(_) => Some(Pending::Take),
+            Slot::Same(_) | Slot::Empty => None,
         }
     }
+}
+
+impl<V: PartialEq + Clone> Slot<V> {
+    fn into_both(self) -> (Option<V>, Option<V>) {
+        match self {
+            Slot::Same(v) => (Some(v.clone()), Some(v)),
+            Slot::Missing(v) => (Some(v), None),
+            Slot::Stray(v) => (None, Some(v)),
+            Slot::Differs(both) => (Some(both.0), Some(both.1)),
+            Slot::Empty => (None, None),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    Make,
+    Take,
+}
+
+/// What an observation changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed<V> {
+    /// What was there before.
+    pub before: Option<V>,
+    /// Is the key now there just as wanted?
+    pub settled: bool,
 }
 
 /// Desired and actual state of one kind of thing, or of several whose keys are ordered by kind.
@@ -81,25 +122,35 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
 
     /// Wants `key` to hold `value`, or to be gone with `None`. Tells whether the wish changed.
     pub fn want(&mut self, key: K, value: Option<V>) -> bool {
-        if self.desired(&key) == value.as_ref() {
-            return false;
-        }
-        let actual = self.slots.get(&key).and_then(Slot::actual).cloned();
-        self.put(key, value, actual);
-        true
+        self.update(key, |slot| {
+            if slot.desired() == value.as_ref() {
+                return None;
+            }
+            let (_, actual) = std::mem::replace(slot, Slot::Empty).into_both();
+            *slot = Slot::of(value, actual);
+            Some(())
+        })
+        .is_some()
     }
 
-    /// Records what is there: after a write that succeeded, or a notice. Tells whether it is news.
-    pub fn found(&mut self, key: K, value: Option<V>) -> bool {
+    /// Records what is there: after a write that succeeded, or a notice. `None` if it is no news.
+    pub fn observe(&mut self, key: K, value: Option<V>) -> Option<Observed<V>> {
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&key);
         }
-        if self.actual(&key) == value.as_ref() {
-            return false;
-        }
-        let desired = self.slots.get(&key).and_then(Slot::desired).cloned();
-        self.put(key, desired, value);
-        true
+        self.update(key, |slot| {
+            if slot.actual() == value.as_ref() {
+                return None;
+            }
+            let (desired, before) = std::mem::replace(slot, Slot::Empty).into_both();
+            *slot = Slot::of(desired, value);
+            Some(Observed { before, settled: matches!(slot, Slot::Same(_)) })
+        })
+    }
+
+    /// [`observe`](Self::observe), for those who only want to know whether it is news.
+    pub fn found(&mut self, key: K, value: Option<V>) -> bool {
+        self.observe(key, value).is_some()
     }
 
     /// Starts a full read-back: whatever is not [`found`](Self::found) before [`end_read_back`](Self::end_read_back) has gone.
@@ -110,14 +161,8 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
     /// Ends a full read-back; returns what was believed there and was not seen.
     pub fn end_read_back(&mut self) -> Vec<(K, V)> {
         let unseen: Vec<K> = self.unseen.take().into_iter().flatten().collect();
-        let mut gone = Vec::with_capacity(unseen.len());
-        for key in unseen {
-            let Some(value) = self.actual(&key).cloned() else { continue };
-            let desired = self.desired(&key).cloned();
-            self.put(key.clone(), desired, None);
-            gone.push((key, value));
-        }
-        gone
+        let gone = |key: K| Some((key.clone(), self.observe(key, None)?.before?));
+        unseen.into_iter().filter_map(gone).collect()
     }
 
     /// What is wanted of `key`.
@@ -130,6 +175,11 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
         self.slots.get(key).and_then(Slot::actual)
     }
 
+    /// What is wanted of `key` and what is there, looked up once.
+    pub fn both(&self, key: &K) -> (Option<&V>, Option<&V>) {
+        self.slots.get(key).map_or((None, None), Slot::both)
+    }
+
     /// Is `key` wanted, and there just as wanted?
     pub fn settled(&self, key: &K) -> bool {
         matches!(self.slots.get(key), Some(Slot::Same(_)))
@@ -138,7 +188,7 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
     /// What is to be done about `key`, if anything.
     pub fn difference(&self, key: &K) -> Option<Difference<'_, V>> {
         match self.slots.get(key)? {
-            Slot::Same(_) => None,
+            Slot::Same(_) | Slot::Empty => None,
             Slot::Missing(v) => Some(Difference::Missing(v)),
             Slot::Stray(v) => Some(Difference::Stray(v)),
             Slot::Differs(both) => Some(Difference::Differs { desired: &both.0, actual: &both.1 }),
@@ -175,33 +225,41 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
         self.slots.range(from.clone()..).filter_map(|(k, s)| s.actual().map(|v| (k, v)))
     }
 
-    fn put(&mut self, key: K, desired: Option<V>, actual: Option<V>) {
-        let slot = Slot::of(desired, actual);
-        let (make, take) = match &slot {
-            Some(Slot::Missing(_) | Slot::Differs(_)) => (true, false),
-            Some(Slot::Stray(_)) => (false, true),
-            Some(Slot::Same(_)) | None => (false, false),
+    /// Changes one slot, and the sets of pending keys along with it. `change` says `None` if it changed nothing.
+    fn update<T>(&mut self, key: K, change: impl FnOnce(&mut Slot<V>) -> Option<T>) -> Option<T> {
+        let mut place = match self.slots.entry(key) {
+            Entry::Occupied(place) => place,
+            Entry::Vacant(place) => {
+                let mut slot = Slot::Empty;
+                let told = change(&mut slot);
+                match slot.pending() {
+                    Some(Pending::Make) => drop(self.make.insert(place.key().clone())),
+                    Some(Pending::Take) => drop(self.take.insert(place.key().clone())),
+                    None => return told,
+                }
+                place.insert(slot);
+                return told;
+            }
         };
-        set(&mut self.make, &key, make);
-        set(&mut self.take, &key, take);
-        match slot {
-            Some(slot) => {
-                self.slots.insert(key, slot);
+        let before = place.get().pending();
+        let told = change(place.get_mut())?;
+        let after = place.get().pending();
+        if before != after {
+            match before {
+                Some(Pending::Make) => drop(self.make.remove(place.key())),
+                Some(Pending::Take) => drop(self.take.remove(place.key())),
+                None => {}
             }
-            None => {
-                self.slots.remove(&key);
+            match after {
+                Some(Pending::Make) => drop(self.make.insert(place.key().clone())),
+                Some(Pending::Take) => drop(self.take.insert(place.key().clone())),
+                None => {}
             }
         }
-    }
-}
-
-fn set<K: Ord + Clone>(keys: &mut BTreeSet<K>, key: &K, there: bool) {
-    if there {
-        if !keys.contains(key) {
-            keys.insert(key.clone());
+        if matches!(place.get(), Slot::Empty) {
+            place.remove();
         }
-    } else {
-        keys.remove(key);
+        Some(told)
     }
 }
 

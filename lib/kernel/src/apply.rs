@@ -311,8 +311,14 @@ impl<'a> Apply<'a> {
                     }
                     other => other,
                 };
-                if verdict.is_ok() && matches!(key, Key::Nexthop(_) | Key::NexthopGroup(_)) {
-                    self.view.nexthops.remove(flight.id);
+                match key {
+                    Key::Nexthop(_) | Key::NexthopGroup(_) if verdict.is_ok() => {
+                        self.view.nexthops.remove(flight.id);
+                    }
+                    Key::Route(prefix) if verdict.is_ok() && !self.view.own.is_empty() => {
+                        self.view.own.remove(prefix);
+                    }
+                    _ => {}
                 }
                 verdict
             }

@@ -9,8 +9,10 @@ use netlink_sys::{Socket as Raw, SocketAddr, protocols};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt;
+use socket2::{SockFilter, SockRef};
 
 use crate::message::{Batch, HEADER, Message, align, attributes, messages, text, u32_at};
+use crate::uapi::{RTM_DELROUTE, RTM_NEWROUTE};
 use crate::{Error, OpenError};
 
 /// Receive buffer, octets: notices of 10,000 changed objects, or the answers to a batch, fit several times.
@@ -45,6 +47,7 @@ pub(crate) struct Socket {
     buffer: Vec<u8>,
     sequence: u32,
     in_flight: usize,
+    port: u32,
 }
 
 impl Socket {
@@ -61,13 +64,39 @@ impl Socket {
         raw.set_ext_ack(true).map_err(failed("ask for extended answers"))?;
         raw.set_cap_ack(true).map_err(failed("ask for short answers"))?;
         raw.set_netlink_get_strict_chk(true).map_err(failed("ask for strict dumps (Linux 4.20 or newer)"))?;
-        raw.bind_auto().map_err(failed("bind"))?;
+        let port = raw.bind_auto().map_err(failed("bind"))?.port_number();
         for group in groups {
             raw.add_membership(*group).map_err(failed("join a group of notices"))?;
         }
         raw.set_non_blocking(true).map_err(failed("set non-blocking"))?;
         let in_flight = (room / ANSWER_COST).clamp(16, 1024);
-        Ok(Socket { raw, buffer: vec![0; DATAGRAM], sequence: 1, in_flight })
+        Ok(Socket { raw, buffer: vec![0; DATAGRAM], sequence: 1, in_flight, port })
+    }
+
+    /// Our end's number: notices of what was written through this socket carry it.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Takes in no notices of routes that were written through the socket with this number.
+    pub(crate) fn pass_over_routes_of(&self, port: u32) -> io::Result<()> {
+        // Classic BPF loads in network order, netlink is in the host's: the constants are turned.
+        let load = |size: u32, offset: u32| SockFilter::new((libc::BPF_LD | size | libc::BPF_ABS) as u16, 0, 0, offset);
+        let equal =
+            |value, yes, no| SockFilter::new((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, yes, no, value);
+        let give = |octets| SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, octets);
+        let filter = [
+            // nlmsg_type
+            load(libc::BPF_H, 4),
+            equal(u32::from(RTM_NEWROUTE.to_be()), 1, 0),
+            equal(u32::from(RTM_DELROUTE.to_be()), 0, 2),
+            // nlmsg_pid
+            load(libc::BPF_W, 12),
+            equal(port.to_be(), 1, 0),
+            give(u32::MAX),
+            give(0),
+        ];
+        SockRef::from(&self.raw).attach_filter(&filter)
     }
 
     /// Most messages that one batch may hold, so that all answers fit the receive buffer.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use model::Prefix;
 use model::kernel::{Key, Refusal, Value, Write};
 
 use crate::dump::{self, judge_masquerade};
@@ -35,6 +36,8 @@ const AT_ONCE: usize = 16_384;
 pub struct Watch {
     socket: Socket,
     nft: NftWatch,
+    /// Number of the socket whose routes are passed over.
+    writer: Option<u32>,
 }
 
 impl Watch {
@@ -44,7 +47,15 @@ impl Watch {
             Some(libc::EPERM | libc::EACCES) => OpenError::Permission,
             _ => OpenError::Socket { doing: "listen to nftables", error },
         })?;
-        Ok(Watch { socket: Socket::open(&GROUPS)?, nft })
+        Ok(Watch { socket: Socket::open(&GROUPS)?, nft, writer: None })
+    }
+
+    /// From here on routes that `kernel` writes are passed over: with a full table their echo would cost as much as
+    /// the writing. Whoever changes a route while it is written is heard, but not whether before or after us.
+    pub(crate) fn pass_over(&mut self, kernel: &Kernel) -> Result<(), OpenError> {
+        let failed = |error| OpenError::Socket { doing: "filter notices", error };
+        self.writer = Some(kernel.socket.port());
+        self.socket.pass_over_routes_of(kernel.socket.port()).map_err(failed)
     }
 
     /// Readable when something changed: links, addresses, routes, neighbours, FDB entries, nexthop objects.
@@ -106,7 +117,12 @@ impl Watch {
 
     /// A socket that fails to read is not read again. Without a new one the old one is tried once a second.
     fn open_again(&mut self) {
-        match Socket::open(&GROUPS) {
+        let open = || -> Result<Socket, ()> {
+            let socket = Socket::open(&GROUPS).map_err(drop)?;
+            self.writer.map_or(Ok(()), |port| socket.pass_over_routes_of(port)).map_err(drop)?;
+            Ok(socket)
+        };
+        match open() {
             Ok(socket) => self.socket = socket,
             Err(_) => std::thread::sleep(Duration::from_secs(1)),
         }
@@ -140,12 +156,20 @@ fn look_at_masquerade(kernel: &mut Kernel, news: &mut News) {
 }
 
 /// News in the order in which they are told: objects, then what makes one look further. `written` holds what was just
-/// written by ourselves, whose echo is no news.
-pub(crate) fn tell(kernel: &Kernel, news: News, written: &mut Written, events: &mut impl FnMut(Event)) {
+/// written by ourselves: the echo of an object is no news, and a route that somebody else spoke of meanwhile is doubtful.
+pub(crate) fn tell(kernel: &Kernel, mut news: News, written: &mut Written, events: &mut impl FnMut(Event)) {
+    let mut routes =
+        news.changed.keys().filter_map(|key| if let Key::Route(prefix) = key { Some(prefix) } else { None });
+    if !written.routes.is_sorted() {
+        written.routes.sort();
+    }
+    if routes.any(|prefix| written.routes.binary_search(prefix).is_ok()) {
+        news.ask_read_back("a route was changed while it was written");
+    }
     for (key, value) in news.changed {
-        if written.get(&key) != Some(&value) {
+        if written.objects.get(&key) != Some(&value) {
             // The echo may still come, behind this: then it is news.
-            written.remove(&key);
+            written.objects.remove(&key);
             events(Event::Changed(key, value));
         }
     }
@@ -158,14 +182,28 @@ pub(crate) fn tell(kernel: &Kernel, news: News, written: &mut Written, events: &
     }
 }
 
-/// Last state of each key that was just written without a refusal.
-pub(crate) type Written = BTreeMap<Key, Option<Value>>;
+/// What was just written without a refusal.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// Last state of each.
+    objects: BTreeMap<Key, Option<Value>>,
+    /// Their echo is passed over.
+    routes: Vec<Prefix>,
+}
 
-pub(crate) fn written(results: &[(Write, Result<(), Refusal>)]) -> Written {
-    let done = results.iter().filter(|(_, result)| result.is_ok());
-    done.map(|(write, _)| match write {
-        Write::Create(key, value) | Write::Replace(key, value) => (key.clone(), Some(value.clone())),
-        Write::Delete(key) => (key.clone(), None),
-    })
-    .collect()
+impl Written {
+    pub(crate) fn of(results: &[(Write, Result<(), Refusal>)]) -> Written {
+        let mut written = Written::default();
+        for (write, _) in results.iter().filter(|(_, result)| result.is_ok()) {
+            let (key, value) = match write {
+                Write::Create(key, value) | Write::Replace(key, value) => (key, Some(value)),
+                Write::Delete(key) => (key, None),
+            };
+            match key {
+                Key::Route(prefix) => written.routes.push(*prefix),
+                _ => drop(written.objects.insert(key.clone(), value.cloned())),
+            }
+        }
+        written
+    }
 }

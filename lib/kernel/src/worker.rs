@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use crate::kernel::Gateway;
 use crate::notice::News;
 use crate::uapi::NUD_VALID;
-use crate::watch::{Watch, Written, tell, written};
+use crate::watch::{Watch, Written, tell};
 use crate::{Command, Event, Kernel, OpenError, Options};
 
 /// How long a gateway may take to answer before it is said not to.
@@ -40,8 +40,9 @@ impl Worker {
             .map_err(|error| OpenError::Socket { doing: "make an eventfd", error: error.into() })?;
         let bell = Arc::new(bell);
         // Notices from before the first look on, so that none is missed. Both are opened here for their errors.
-        let watch = Watch::open()?;
+        let mut watch = Watch::open()?;
         let kernel = Kernel::open(&options)?;
+        watch.pass_over(&kernel)?;
         let (sender, commands) = channel();
         let inbox = Inbox { commands, bell: Arc::clone(&bell) };
         let thread = std::thread::Builder::new()
@@ -101,7 +102,7 @@ impl Edge {
     fn run(&mut self, inbox: &Inbox, events: &mut impl FnMut(Event)) {
         // An error of poll(2) itself is told once a second: without notices a read-back is all that is left.
         loop {
-            let more = self.hear(&mut Written::new(), events);
+            let more = self.hear(&mut Written::default(), events);
             match inbox.commands.try_recv() {
                 Ok(command) => {
                     self.obey(command, inbox, events);
@@ -126,7 +127,7 @@ impl Edge {
             },
             Command::Write(writes) => {
                 let results = self.kernel.apply(writes);
-                let mut written = written(&results);
+                let mut written = Written::of(&results);
                 events(Event::Wrote(results));
                 for _ in 0..ECHO_ROUNDS {
                     if !self.hear(&mut written, events) {
@@ -148,7 +149,7 @@ impl Edge {
                 }
                 self.resolve(hops, events);
                 if let Some(command) = next {
-                    self.hear(&mut Written::new(), events);
+                    self.hear(&mut Written::default(), events);
                     self.obey(command, inbox, events);
                 }
             }

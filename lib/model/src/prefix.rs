@@ -1,5 +1,6 @@
 //! Prefixes, pod CIDRs and the pools they are cut from.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -78,9 +79,29 @@ pub enum PrefixError {
 /// An IP prefix without host bits. Text form `10.1.0.0/24`.
 ///
 /// Ordered by family, then address, then length: IPv4 comes first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Prefix(IpNet);
+
+/// Tables of a million prefixes are searched by this, so each side is one number.
+impl Ord for Prefix {
+    fn cmp(&self, other: &Prefix) -> Ordering {
+        let v4 = |net: &Ipv4Net| u64::from(u32::from(net.addr())) << 8 | u64::from(net.prefix_len());
+        let v6 = |net: &Ipv6Net| (u128::from(net.addr()), net.prefix_len());
+        match (&self.0, &other.0) {
+            (IpNet::V4(one), IpNet::V4(two)) => v4(one).cmp(&v4(two)),
+            (IpNet::V6(one), IpNet::V6(two)) => v6(one).cmp(&v6(two)),
+            (IpNet::V4(_), IpNet::V6(_)) => Ordering::Less,
+            (IpNet::V6(_), IpNet::V4(_)) => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for Prefix {
+    fn partial_cmp(&self, other: &Prefix) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Prefix {
     /// The prefix that holds `address` at `len` bits; bits behind `len` are cleared. `None` if `len` is too long for the family.
@@ -324,6 +345,16 @@ mod tests {
     fn host_bits_are_refused_and_named() {
         let error = "10.1.2.3/16".parse::<Prefix>().unwrap_err();
         assert_eq!(error.to_string(), "`10.1.2.3/16` has bits set behind its length: did you mean 10.1.0.0/16?");
+    }
+
+    #[test]
+    fn ordered_by_family_address_and_length() {
+        let texts =
+            ["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/24", "10.0.1.0/24", "200.0.0.0/8", "::/0", "::1/128", "fd00::/8"];
+        let sorted: Vec<Prefix> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let mut turned: Vec<Prefix> = sorted.iter().rev().copied().collect();
+        turned.sort();
+        assert_eq!(turned, sorted);
     }
 
     #[test]
