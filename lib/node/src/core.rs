@@ -157,7 +157,7 @@ impl Core {
         [
             read_back,
             self.native.speaker.poll_timeout(),
-            self.native.ready_deadline(self.complete),
+            self.native.ready_deadline(self.complete, self.config.bgp.hold_time),
             self.reconcile.poll_timeout(),
             self.switch.as_ref().and_then(Switch::poll_timeout),
             self.coordination.poll_timeout(),
@@ -171,8 +171,8 @@ impl Core {
     /// Does what is due.
     fn work(&mut self, now: Moment) {
         self.absorb(now);
-        self.allocate(now);
         self.begin_switch(now);
+        self.allocate(now);
         self.refresh_ground(now);
         self.run_native(now);
         self.refresh_destinations(now);
@@ -186,6 +186,10 @@ impl Core {
     /// The switch starts once the store and the kernel have been read.
     fn begin_switch(&mut self, now: Moment) {
         if self.switch.is_some() || !self.kernel_read || !self.coordination.listed {
+            return;
+        }
+        if let Some(why) = self.other_store() {
+            self.out.push(Effect::Exit(why));
             return;
         }
         let found: PlaneSet = Plane::BOTH
@@ -204,6 +208,41 @@ impl Core {
         self.say(now, Level::Info, Topic::Mode, format!("starting for {wish}; the kernel holds {words} of ours"));
         self.switch = Some(switch);
         self.stance_changed();
+    }
+
+    /// Why the store is not the one that this kernel's routes came from, if so: an empty directory where its file system
+    /// is not mounted knows no node, and by its word every route would have to go. Nothing is written into it either, so
+    /// that the next start finds out just the same.
+    ///
+    /// A node tells its phase before it may send to anybody: a kernel with routes and a store without the phase do not
+    /// belong together, unless the node was renamed; then its routes lead to nodes that the store knows.
+    fn other_store(&self) -> Option<String> {
+        if self.coordination.phases.contains_key(&self.identity.node) {
+            return None;
+        }
+        let routes = self.reconcile.tracker().actual_iter().filter_map(|(key, value)| match key {
+            Key::Route(prefix) => self.reconcile.plane_of_route(value).map(|_| *prefix),
+            _ => None,
+        });
+        let mut unknown = 0;
+        for prefix in routes {
+            if self.claims.all.contains_key(&model::PodCidr(prefix)) {
+                return None;
+            }
+            unknown += 1;
+        }
+        let model::config::StoreConfig::Files { path, .. } = &self.config.store;
+        let mark = Owner::MARK;
+        (unknown > 0).then(|| {
+            format!(
+                "the store {} knows neither node {} nor any node that the {unknown} routes in this kernel lead to: is its \
+                 file system mounted? The routes stay and forward; bring the store back and start again. If the store is \
+                 new on purpose, remove what the old one left: `ip -4 route flush proto {mark}; ip -6 route flush proto \
+                 {mark}`",
+                path.display(),
+                self.identity.node
+            )
+        })
     }
 
     /// What stands and carries now; nothing before the switch has begun.

@@ -112,6 +112,39 @@ fn a_killed_daemon_adopts_without_a_single_route_going() {
 }
 
 #[test]
+fn a_daemon_on_another_store_than_its_kernels_ends_and_takes_nothing() {
+    for plane in Plane::BOTH {
+        let mut world = World::new(11, 3, |config| config.mode = plane);
+        settled(&mut world, plane);
+        let routes = world.routes();
+        for victim in 0..3 {
+            world.kill(victim);
+            for _ in 0..2 {
+                world.start_on_an_empty_store(victim);
+                world.run_for(Duration::from_secs(10));
+                let words = world.nodes[victim].ended.take().expect("it goes on with an empty store");
+                assert!(words.contains("mounted") && words.contains("ip -4 route flush proto 178"), "{words}");
+                assert_eq!(world.routes(), routes, "{}", world.tail());
+            }
+            world.start(victim);
+            settled(&mut world, plane);
+            assert_eq!(world.routes(), routes, "{}", world.tail());
+        }
+    }
+}
+
+#[test]
+fn a_daemon_that_waits_for_a_silent_peer_sleeps_meanwhile() {
+    let mut world = World::new(12, 3, |config| config.mode = Plane::Native);
+    settled(&mut world, Plane::Native);
+    world.kill(2);
+    world.kill(1);
+    world.start(1);
+    // Fails when more events pass than time could hold.
+    world.run_for(Duration::from_secs(85));
+}
+
+#[test]
 fn what_somebody_takes_away_comes_back() {
     for plane in Plane::BOTH {
         let mut world = World::new(4, 3, |config| config.mode = plane);

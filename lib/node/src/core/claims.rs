@@ -59,7 +59,8 @@ impl Claims {
 impl Core {
     /// Claims what this node needs and does not hold; brings its claims' addresses up to date.
     pub(super) fn allocate(&mut self, now: Moment) {
-        if !self.claims.dirty || !self.coordination.listed {
+        // Before the switch has begun it is not sure that this is the right store.
+        if !self.claims.dirty || self.switch.is_none() {
             return;
         }
         let Some(reach) = self.own_reach() else { return };

@@ -58,8 +58,8 @@ impl Native {
         matches!(self.listening, Some(Ok(())))
     }
 
-    pub(super) fn ready_deadline(&self, complete: bool) -> Option<Moment> {
-        (self.on && !complete).then(|| self.on_since + READ_IN)
+    pub(super) fn ready_deadline(&self, complete: bool, hold_time: Duration) -> Option<Moment> {
+        (self.on && !complete).then(|| self.on_since + READ_IN.max(hold_time))
     }
 }
 
@@ -269,7 +269,7 @@ impl Core {
         if !self.native.on {
             return false;
         }
-        if now.since(self.native.on_since) >= READ_IN.max(self.config.bgp.hold_time) {
+        if self.native.ready_deadline(false, self.config.bgp.hold_time).is_some_and(|deadline| now >= deadline) {
             return true;
         }
         if self.native.speaker.end_of_rib_complete().is_err() {

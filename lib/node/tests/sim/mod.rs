@@ -46,6 +46,10 @@ pub(crate) struct SimNode {
     pub(crate) kernel: BTreeMap<Key, Value>,
     /// Left alone for good: what it still sends is lost when the others have moved on.
     pub(crate) abandoned: bool,
+    /// Its daemon was started on another store, and may end by itself for that.
+    misled: bool,
+    /// Why it did.
+    pub(crate) ended: Option<String>,
     life: u64,
     listening: bool,
     links: Vec<LinkInfo>,
@@ -115,6 +119,8 @@ impl World {
                 core: None,
                 kernel: BTreeMap::new(),
                 abandoned: false,
+                misled: false,
+                ended: None,
                 life: 0,
                 listening: false,
                 links,
@@ -129,11 +135,31 @@ impl World {
 
     /// Starts a node's daemon, which remembers nothing.
     pub(crate) fn start(&mut self, index: usize) {
+        let store = self.snapshot();
+        self.nodes[index].misled = false;
+        self.start_on(index, store);
+    }
+
+    /// Starts a node's daemon where the store's file system is not mounted: an empty one lies there.
+    pub(crate) fn start_on_an_empty_store(&mut self, index: usize) {
+        let store = cluster::Snapshot {
+            claims: BTreeMap::new(),
+            quarantined: BTreeSet::new(),
+            phases: BTreeMap::new(),
+            digest: None,
+            wish: None,
+            revision: 1,
+        };
+        self.nodes[index].misled = true;
+        self.start_on(index, store);
+    }
+
+    fn start_on(&mut self, index: usize, store: cluster::Snapshot) {
         let node = &mut self.nodes[index];
         let uid = Uid(Arc::from(format!("machine-{index}")));
         let identity = Identity { node: node.name.clone(), uid, version: "test".to_owned(), seed: index as u64 + 7 };
         node.core = Some(Core::new(self.now, identity, node.config.clone(), BTreeMap::new()));
-        self.list(index);
+        self.mail(index, "store", Event::Store(cluster::Event::Listed(store)));
         if self.store.0.coordinator.is_none() {
             self.elect();
         } else {
@@ -175,17 +201,16 @@ impl World {
         self.mail(coordinator, "store", Event::Store(cluster::Event::Live(live)));
     }
 
-    fn list(&mut self, index: usize) {
+    fn snapshot(&self) -> cluster::Snapshot {
         let store = &self.store.0;
-        let snapshot = cluster::Snapshot {
+        cluster::Snapshot {
             claims: store.claims.clone(),
             quarantined: BTreeSet::new(),
             phases: store.phases.clone(),
             digest: store.digest.clone(),
             wish: store.wish.clone(),
             revision: 1,
-        };
-        self.mail(index, "store", Event::Store(cluster::Event::Listed(snapshot)));
+        }
     }
 
     /// The operator's `mode switch` on a node.
@@ -227,6 +252,9 @@ impl World {
         for effect in effects {
             self.perform(index, effect);
         }
+        if self.nodes[index].ended.is_some() && self.nodes[index].core.is_some() {
+            self.kill(index);
+        }
     }
 
     fn perform(&mut self, index: usize, effect: Effect) {
@@ -256,7 +284,10 @@ impl World {
                 }
             }
             Effect::Answer(..) => {}
-            Effect::Exit(why) => panic!("{} ended: {why}", self.nodes[index].name),
+            Effect::Exit(why) => {
+                assert!(self.nodes[index].misled, "{} ended: {why}", self.nodes[index].name);
+                self.nodes[index].ended.get_or_insert(why);
+            }
         }
     }
 
