@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// What is to be done about one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +105,11 @@ pub struct Tracker<K, V> {
     make: BTreeSet<K>,
     /// Stray.
     take: BTreeSet<K>,
-    /// While a read-back is under way: keys that are there and have not been seen yet.
-    unseen: Option<BTreeSet<K>>,
 }
 
 impl<K, V> Default for Tracker<K, V> {
     fn default() -> Tracker<K, V> {
-        Tracker { slots: BTreeMap::new(), make: BTreeSet::new(), take: BTreeSet::new(), unseen: None }
+        Tracker { slots: BTreeMap::new(), make: BTreeSet::new(), take: BTreeSet::new() }
     }
 }
 
@@ -135,9 +134,6 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
 
     /// Records what is there: after a write that succeeded, or a notice. `None` if it is no news.
     pub fn observe(&mut self, key: K, value: Option<V>) -> Option<Observed<V>> {
-        if let Some(unseen) = &mut self.unseen {
-            unseen.remove(&key);
-        }
         self.update(key, |slot| {
             if slot.actual() == value.as_ref() {
                 return None;
@@ -151,18 +147,6 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
     /// [`observe`](Self::observe), for those who only want to know whether it is news.
     pub fn found(&mut self, key: K, value: Option<V>) -> bool {
         self.observe(key, value).is_some()
-    }
-
-    /// Starts a full read-back: whatever is not [`found`](Self::found) before [`end_read_back`](Self::end_read_back) has gone.
-    pub fn begin_read_back(&mut self) {
-        self.unseen = Some(self.slots.iter().filter(|(_, s)| s.actual().is_some()).map(|(k, _)| k.clone()).collect());
-    }
-
-    /// Ends a full read-back; returns what was believed there and was not seen.
-    pub fn end_read_back(&mut self) -> Vec<(K, V)> {
-        let unseen: Vec<K> = self.unseen.take().into_iter().flatten().collect();
-        let gone = |key: K| Some((key.clone(), self.observe(key, None)?.before?));
-        unseen.into_iter().filter_map(gone).collect()
     }
 
     /// What is wanted of `key`.
@@ -210,6 +194,11 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
         (self.make.len(), self.take.len())
     }
 
+    /// Number of keys wanted.
+    pub fn wanted(&self) -> usize {
+        self.slots.len() - self.take.len()
+    }
+
     /// Everything wanted, in key order.
     pub fn desired_iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.slots.iter().filter_map(|(k, s)| s.desired().map(|v| (k, v)))
@@ -220,9 +209,10 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
         self.slots.iter().filter_map(|(k, s)| s.actual().map(|v| (k, v)))
     }
 
-    /// Everything there whose key is not below `from`, in key order.
-    pub fn actual_from(&self, from: &K) -> impl Iterator<Item = (&K, &V)> {
-        self.slots.range(from.clone()..).filter_map(|(k, s)| s.actual().map(|v| (k, v)))
+    /// Everything there behind `key`, in key order; all of it for `None`.
+    pub fn actual_after(&self, key: Option<&K>) -> impl Iterator<Item = (&K, &V)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.slots.range((from, Bound::Unbounded)).filter_map(|(k, s)| s.actual().map(|v| (k, v)))
     }
 
     /// Changes one slot, and the sets of pending keys along with it. `change` says `None` if it changed nothing.
@@ -272,7 +262,6 @@ mod tests {
     enum Op {
         Want(u8, Option<u8>),
         Found(u8, Option<u8>),
-        ReadBack(BTreeMap<u8, u8>),
     }
 
     fn op() -> impl Strategy<Value = Op> {
@@ -280,12 +269,11 @@ mod tests {
         prop_oneof![
             (0..8u8, value.clone()).prop_map(|(k, v)| Op::Want(k, v)),
             (0..8u8, value).prop_map(|(k, v)| Op::Found(k, v)),
-            prop::collection::btree_map(0..8u8, 0..4u8, 0..8).prop_map(Op::ReadBack),
         ]
     }
 
     proptest! {
-        /// Whatever the order of wishes, notices and read-backs, the tracker says just what two plain maps say.
+        /// Whatever the order of wishes and notices, the tracker says just what two plain maps say.
         #[test]
         fn equals_two_maps(ops in prop::collection::vec(op(), 0..60)) {
             let mut tracker = Tracker::new();
@@ -294,19 +282,18 @@ mod tests {
                 match op {
                     Op::Want(k, v) => { tracker.want(k, v); put(&mut desired, k, v); }
                     Op::Found(k, v) => { tracker.found(k, v); put(&mut actual, k, v); }
-                    Op::ReadBack(seen) => {
-                        tracker.begin_read_back();
-                        for (k, v) in &seen { tracker.found(*k, Some(*v)); }
-                        tracker.end_read_back();
-                        actual = seen;
-                    }
                 }
             }
             let make: Vec<u8> = desired.iter().filter(|(k, v)| actual.get(*k) != Some(*v)).map(|(k, _)| *k).collect();
             let take: Vec<u8> = actual.keys().rev().filter(|k| !desired.contains_key(*k)).copied().collect();
             prop_assert_eq!(tracker.to_make().copied().collect::<Vec<_>>(), make);
             prop_assert_eq!(tracker.to_take().copied().collect::<Vec<_>>(), take);
+            prop_assert_eq!(tracker.wanted(), desired.len());
             prop_assert_eq!(tracker.desired_iter().map(|(k, v)| (*k, *v)).collect::<BTreeMap<_, _>>(), desired);
+            for from in 0..8 {
+                let behind = tracker.actual_after(Some(&from)).map(|(k, v)| (*k, *v)).collect::<Vec<_>>();
+                prop_assert_eq!(behind, actual.range(from + 1..).map(|(k, v)| (*k, *v)).collect::<Vec<_>>());
+            }
             prop_assert_eq!(tracker.actual_iter().map(|(k, v)| (*k, *v)).collect::<BTreeMap<_, _>>(), actual);
         }
     }

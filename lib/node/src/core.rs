@@ -147,12 +147,14 @@ impl Core {
 
     /// When [`Event::Timeout`] is due at the latest; now or earlier if work was cut into slices and more is left.
     pub fn poll_timeout(&self) -> Option<Moment> {
-        if (self.switch.is_some() && self.destinations.has_work()) || self.native.speaker.has_work() {
+        let destinations = self.switch.is_some() && self.destinations.has_work();
+        if destinations || self.native.speaker.has_work() || self.reconcile.has_work() {
             return Some(Moment::ZERO);
         }
         let read_back = match &self.read_back_due {
-            Some((at, _)) if !self.reconcile.busy() => Some(*at),
-            _ => Some(self.last_read_back + READ_BACK_EVERY),
+            Some(_) if self.reconcile.busy() => None,
+            Some((at, _)) => Some(*at),
+            None => Some(self.last_read_back + READ_BACK_EVERY),
         };
         [
             read_back,
@@ -168,8 +170,20 @@ impl Core {
         .min()
     }
 
+    /// Takes in a slice of a read-back.
+    fn take_in_read_back(&mut self, now: Moment) {
+        let Some(news) = self.reconcile.take_in(SLICE) else { return };
+        self.last_read_back = now;
+        if !std::mem::replace(&mut self.kernel_read, true) {
+            self.destinations.all_dirty();
+        } else if news > 0 {
+            self.say(now, Level::Info, Topic::Route, format!("a read-back found {news} objects changed"));
+        }
+    }
+
     /// Does what is due.
     fn work(&mut self, now: Moment) {
+        self.take_in_read_back(now);
         self.absorb(now);
         self.begin_switch(now);
         self.allocate(now);
@@ -221,7 +235,7 @@ impl Core {
             return None;
         }
         let routes = self.reconcile.tracker().actual_iter().filter_map(|(key, value)| match key {
-            Key::Route(prefix) => self.reconcile.plane_of_route(value).map(|_| *prefix),
+            Key::Route(prefix) => self.reconcile.plane_of_route(value).map(|_| prefix),
             _ => None,
         });
         let mut unknown = 0;
@@ -281,16 +295,7 @@ impl Core {
         match event {
             kernel::Event::ReadBack { ours, foreign, links } => {
                 self.set_links(now, links);
-                let again = self.kernel_read;
-                let news = self.reconcile.read_back(ours, foreign);
-                self.kernel_read = true;
-                self.last_read_back = now;
-                if again && news > 0 {
-                    self.say(now, Level::Info, Topic::Route, format!("a read-back found {news} objects changed"));
-                }
-                if !again {
-                    self.destinations.all_dirty();
-                }
+                self.reconcile.read_back(ours, foreign);
             }
             kernel::Event::ReadBackFailed(why) => {
                 self.reconcile.read_back_failed();
@@ -342,6 +347,7 @@ impl Core {
         }
         let same = relevant(&self.links, &own).eq(relevant(&links, &own));
         self.links = links;
+        self.destinations.forget_ways();
         if same {
             // A pod came or went: nothing of ours rests on its link.
             return;
@@ -364,13 +370,13 @@ impl Core {
         if self.reconcile.take_doubt() {
             self.ask_read_back(now, "a refused write".to_owned());
         }
-        if self.reconcile.busy() {
-            return;
-        }
         if self.kernel_read && now.since(self.last_read_back) >= READ_BACK_EVERY {
             self.ask_read_back(now, "timer".to_owned());
         }
         if self.read_back_due.as_ref().is_some_and(|(at, _)| *at <= now) {
+            if self.reconcile.busy() {
+                return;
+            }
             if let Some((_, why)) = self.read_back_due.take() {
                 self.stats.count_read_back(&why);
             }

@@ -6,17 +6,27 @@
 //! deletes everything on it. A refused write keeps its key pending with the errno and comes again with backoff; it
 //! never holds up the others.
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod flight_tests;
+#[cfg(test)]
+mod read_back_tests;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::iter::Peekable;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use delta::{Difference, Tracker};
+use delta::Difference;
 use model::kernel::{Device, Foreign, Hop, Key, Refusal, Value, Via, Write};
 use model::{Moment, Plane};
+use table::Table;
 
 /// Most writes that one batch holds: a few milliseconds of kernel work.
 const BATCH: usize = 2048;
+/// Batches under way: while one is written the next is at hand.
+const IN_FLIGHT: usize = 2;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -46,7 +56,7 @@ pub struct Standing {
 /// Both sides of every kernel object, and the way from one to the other.
 #[derive(Debug)]
 pub struct Reconcile {
-    tracker: Tracker<Key, Value>,
+    tracker: Table,
     failures: BTreeMap<Key, Failure>,
     foreign: BTreeMap<Key, String>,
     /// How many routes and groups in the kernel lean on a nexthop object.
@@ -55,24 +65,48 @@ pub struct Reconcile {
     standing: [Standing; 2],
     /// Keys whose actual side changed and that the core has not looked at yet.
     changed: Vec<Key>,
-    in_flight: bool,
+    in_flight: VecDeque<Flight>,
     reading: bool,
+    /// A read-back that is being taken in.
+    incoming: Option<Incoming>,
     doubt: bool,
+}
+
+/// A batch that the kernel has not answered yet.
+#[derive(Debug)]
+struct Flight {
+    /// Sorted.
+    keys: Vec<Key>,
+    /// Takes away, or else makes.
+    taking: bool,
+}
+
+/// A read-back as far as it is not taken in yet.
+#[derive(Debug)]
+struct Incoming {
+    /// In key order.
+    ours: Peekable<std::vec::IntoIter<(Key, Value)>>,
+    /// Everything up to here is compared.
+    done: Option<Key>,
+    /// Keys that notices have spoken of since: they know better.
+    told: BTreeSet<Key>,
+    news: usize,
 }
 
 impl Reconcile {
     /// Nothing wanted, nothing known. `overlay` is the VXLAN device: objects on it belong to the overlay.
     pub fn new(overlay: Device) -> Reconcile {
         Reconcile {
-            tracker: Tracker::new(),
+            tracker: Table::default(),
             failures: BTreeMap::new(),
             foreign: BTreeMap::new(),
             leaning: BTreeMap::new(),
             overlay,
             standing: [Standing::default(); 2],
             changed: Vec::new(),
-            in_flight: false,
+            in_flight: VecDeque::new(),
             reading: false,
+            incoming: None,
             doubt: false,
         }
     }
@@ -82,32 +116,39 @@ impl Reconcile {
         std::mem::take(&mut self.doubt)
     }
 
-    /// Wants an object, or wants it gone.
-    pub fn want(&mut self, key: Key, value: Option<Value>) {
+    /// Wants an object, or wants it gone. Tells whether the wish is new.
+    pub fn want(&mut self, key: Key, value: Option<Value>) -> bool {
         let forget_sysctl = value.is_none() && matches!(key, Key::Sysctl(_));
-        if self.tracker.want(key.clone(), value) {
+        let new = self.tracker.want(&key, value);
+        if new && !self.failures.is_empty() {
             self.failures.remove(&key);
         }
         if forget_sysctl {
             // A sysctl is never taken back: it stays as it is, and we look away.
             self.found(key, None);
         }
+        new
     }
 
     /// Records what the kernel holds; tells whether that is news.
     pub fn found(&mut self, key: Key, value: Option<Value>) -> bool {
+        if let Some(incoming) = &mut self.incoming {
+            incoming.told.insert(key.clone());
+        }
+        self.record(key, value)
+    }
+
+    fn record(&mut self, key: Key, value: Option<Value>) -> bool {
         if matches!(key, Key::Sysctl(_)) && self.tracker.desired(&key).is_none() && value.is_some() {
             return false;
         }
-        let before = self.tracker.actual(&key).cloned();
-        if !self.tracker.found(key.clone(), value.clone()) {
-            return false;
-        }
-        self.account(&key, before.as_ref(), value.as_ref());
-        if self.tracker.settled(&key) {
+        let Some(seen) = self.tracker.observe(&key, value.as_ref()) else { return false };
+        self.account(&key, seen.before.as_deref(), value.as_ref());
+        if seen.settled && !(self.failures.is_empty() && self.foreign.is_empty()) {
             self.failures.remove(&key);
-            // Somebody's route with another metric is still beside ours; a read-back tells when it goes.
-            if !matches!(key, Key::Route(_)) {
+            // Somebody's route with another metric is still beside ours; a read-back tells when it goes. The list of a
+            // read-back that is being taken in is newer than what it is compared with.
+            if !matches!(key, Key::Route(_)) && !self.reading {
                 self.foreign.remove(&key);
             }
         }
@@ -115,58 +156,120 @@ impl Reconcile {
         true
     }
 
-    /// A full read-back of everything of ours. Returns how many keys differed from what was believed.
-    pub fn read_back(&mut self, ours: Vec<(Key, Value)>, foreign: Vec<Foreign>) -> usize {
-        self.reading = false;
-        self.tracker.begin_read_back();
-        let mut news = 0;
-        for (key, value) in ours {
-            news += usize::from(self.found(key, Some(value)));
+    /// A full read-back of everything of ours is here; [`take_in`](Self::take_in) compares it.
+    pub fn read_back(&mut self, mut ours: Vec<(Key, Value)>, foreign: Vec<Foreign>) {
+        if !ours.is_sorted_by(|(one, _), (other, _)| one < other) {
+            ours.sort_by(|(one, _), (other, _)| one.cmp(other));
         }
-        for (key, value) in self.tracker.end_read_back() {
-            self.account(&key, Some(&value), None);
-            self.changed.push(key);
-            news += 1;
-        }
+        let ours = ours.into_iter().peekable();
+        self.incoming = Some(Incoming { ours, done: None, told: BTreeSet::new(), news: 0 });
         self.foreign = foreign.into_iter().map(|f| (f.key, f.what)).collect();
-        news
     }
 
-    /// The next writes, if none are under way: makes first; takes only when `sweep` allows it.
+    /// Compares up to `at_most` keys of the read-back with what was believed, in key order on both sides. Returns how
+    /// many differed in all once it is done; nothing is written before.
+    pub fn take_in(&mut self, at_most: usize) -> Option<usize> {
+        let mut incoming = self.incoming.take()?;
+        let mut differ: Vec<(Key, Option<Value>)> = Vec::new();
+        let mut believed = self.tracker.actual_after(incoming.done.as_ref()).peekable();
+        let mut last = None;
+        let mut over = false;
+        for _ in 0..at_most {
+            match (believed.peek(), incoming.ours.peek()) {
+                (None, None) => {
+                    over = true;
+                    break;
+                }
+                (Some((key, _)), seen) if seen.is_none_or(|(seen, _)| key < seen) => {
+                    last = Some(key.clone());
+                    differ.push((key.clone(), None));
+                    believed.next();
+                }
+                (known, _) => {
+                    let Some((key, value)) = incoming.ours.next() else { break };
+                    let known = known.filter(|(known, _)| *known == key).map(|(_, value)| *value);
+                    let same = known.is_some_and(|known| *known == value);
+                    if known.is_some() {
+                        believed.next();
+                    }
+                    if same {
+                        last = Some(key);
+                    } else {
+                        last = Some(key.clone());
+                        differ.push((key, Some(value)));
+                    }
+                }
+            }
+        }
+        drop(believed);
+        incoming.done = last.or(incoming.done);
+        for (key, value) in differ.into_iter().filter(|(key, _)| !incoming.told.contains(key)) {
+            incoming.news += usize::from(self.record(key, value));
+        }
+        if over {
+            self.reading = false;
+            return Some(incoming.news);
+        }
+        self.incoming = Some(incoming);
+        None
+    }
+
+    /// Is a read-back being taken in?
+    pub fn has_work(&self) -> bool {
+        self.incoming.is_some()
+    }
+
+    /// The next writes, while the kernel has work for no more than one batch: makes first; takes only when `sweep` allows
+    /// it and nothing is being made.
     pub fn poll_batch(&mut self, now: Moment, sweep: bool) -> Option<Vec<Write>> {
-        if self.in_flight || self.reading {
+        if self.in_flight.len() == IN_FLIGHT || self.reading {
             return None;
         }
+        let waits = |key: &Key| self.failures.get(key).is_some_and(|failure| failure.retry_at > now);
+        let flies = |key: &Key| self.in_flight.iter().any(|flight| flight.keys.binary_search(key).is_ok());
+        let taking = self.in_flight.iter().any(|flight| flight.taking);
+        let making = self.in_flight.iter().any(|flight| !flight.taking);
         let mut batch: Vec<Write> = Vec::new();
         let linkless = self.linkless();
-        for key in self.tracker.to_make() {
+        // What is being taken away may be what something to be made would lean on.
+        for key in self.tracker.to_make().take_while(|_| !taking) {
             if batch.len() == BATCH {
                 break;
             }
-            if self.failures.get(key).is_some_and(|failure| failure.retry_at > now)
-                || linkless.is_some_and(|refused| self.is_premature(key, refused))
-            {
+            if flies(&key) || waits(&key) || linkless.is_some_and(|refused| self.is_premature(&key, refused)) {
                 continue;
             }
-            match self.tracker.difference(key) {
-                Some(Difference::Missing(value)) => batch.push(Write::Create(key.clone(), value.clone())),
-                Some(Difference::Differs { desired, .. }) => batch.push(Write::Replace(key.clone(), desired.clone())),
+            match self.tracker.difference(&key) {
+                Some(Difference::Missing(value)) => {
+                    let value = value.clone();
+                    batch.push(Write::Create(key, value));
+                }
+                Some(Difference::Differs { desired, .. }) => {
+                    let desired = desired.clone();
+                    batch.push(Write::Replace(key, desired));
+                }
                 Some(Difference::Stray(_)) | None => {}
             }
         }
-        if batch.is_empty() && sweep {
-            let ready = self.tracker.to_take().filter(|key| {
-                self.failures.get(*key).is_none_or(|failure| failure.retry_at <= now) && self.may_take(key)
-            });
-            batch.extend(ready.take(BATCH).map(|key| Write::Delete(key.clone())));
+        let taking = batch.is_empty() && sweep && !making;
+        if taking {
+            let ready = self.tracker.to_take().filter(|key| !flies(key) && !waits(key) && self.may_take(key));
+            batch.extend(ready.take(BATCH).map(Write::Delete));
         }
-        self.in_flight = !batch.is_empty();
-        self.in_flight.then_some(batch)
+        if batch.is_empty() {
+            return None;
+        }
+        let mut keys: Vec<Key> = batch.iter().map(|write| write.key().clone()).collect();
+        if taking {
+            keys.reverse();
+        }
+        self.in_flight.push_back(Flight { keys, taking });
+        Some(batch)
     }
 
     /// The kernel's answers to a batch.
     pub fn handle_wrote(&mut self, now: Moment, results: Vec<(Write, Result<(), Refusal>)>) {
-        self.in_flight = false;
+        self.in_flight.pop_front();
         let mut progress = false;
         for (write, result) in results {
             match result {
@@ -206,13 +309,15 @@ impl Reconcile {
 
     /// Is a route on its way into the kernel, or about to be? One that the kernel keeps refusing is not.
     pub fn routes_pending(&self) -> bool {
-        let mut routes = self.tracker.to_make().filter(|key| matches!(key, Key::Route(_)));
-        self.in_flight || routes.any(|key| !self.failures.contains_key(key))
+        let mut routes = self.tracker.routes_to_make();
+        !self.in_flight.is_empty()
+            || (self.failures.is_empty() && routes.next().is_some())
+            || routes.any(|prefix| !self.failures.contains_key(&Key::Route(prefix)))
     }
 
     /// Is a batch or a read-back under way?
     pub fn busy(&self) -> bool {
-        self.in_flight || self.reading
+        !self.in_flight.is_empty() || self.reading
     }
 
     /// The read-back that was asked for failed.
@@ -246,7 +351,7 @@ impl Reconcile {
     }
 
     /// Both sides of everything.
-    pub fn tracker(&self) -> &Tracker<Key, Value> {
+    pub fn tracker(&self) -> &Table {
         &self.tracker
     }
 

@@ -6,7 +6,7 @@ use model::kernel::{Hop, LinkInfo, Via};
 use model::{Owner, Prefix};
 
 /// One path of the Loc-RIB's multipath set, as far as forwarding needs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NativePath {
     /// NEXT_HOP, global.
     pub next_hop: IpAddr,

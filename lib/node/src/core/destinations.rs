@@ -17,6 +17,8 @@ use crate::event::Effect;
 
 /// A next hop that did not answer is asked again after this.
 const RESOLVE_EVERY: Duration = Duration::from_millis(200);
+/// Sets of paths that are remembered with their way.
+const WAYS: usize = 4096;
 
 /// All of them, and what is to be looked at.
 #[derive(Default)]
@@ -36,6 +38,8 @@ pub(super) struct Destinations {
     /// Destinations that wait for a nexthop object to be in the kernel, or for its gateway to answer.
     waiters: BTreeMap<Key, BTreeSet<Prefix>>,
     resolved: BTreeMap<Hop, Resolved>,
+    /// What sets of paths come to with the links as they are.
+    ways: BTreeMap<Vec<NativePath>, Result<Via, String>>,
     counts: Counts,
     /// Claimed destinations that are not carried by the preferred plane.
     astray: BTreeSet<Prefix>,
@@ -43,17 +47,61 @@ pub(super) struct Destinations {
     pub(super) pending_since: BTreeMap<Prefix, Moment>,
 }
 
-/// One destination.
+/// One destination. A million may come from a router: what only claimed ones and those in trouble have is kept apart.
 #[derive(Default)]
 pub(super) struct Destination {
-    /// The node that claims it.
-    pub(super) node: Option<NodeName>,
     /// Where its paths lead, once resolved to links.
-    pub(super) native: Option<Via>,
+    native: Option<Via>,
     /// What the counts know of it.
     counted: Option<Counted>,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What most destinations of a large table do not have.
+#[derive(Default)]
+struct Seldom {
+    node: Option<NodeName>,
+    why_not: Option<String>,
+}
+
+impl Destination {
+    /// The node that claims it.
+    pub(super) fn node(&self) -> Option<&NodeName> {
+        self.seldom.as_ref()?.node.as_ref()
+    }
+
     /// Why the preferred plane does not carry it.
-    pub(super) why_not: Option<String>,
+    pub(super) fn why_not(&self) -> Option<&str> {
+        self.seldom.as_ref()?.why_not.as_deref()
+    }
+
+    fn describe(&mut self, node: Option<NodeName>, why_not: Option<String>) {
+        if node.is_none() && why_not.is_none() {
+            self.seldom = None;
+        } else {
+            **self.seldom.get_or_insert_default() = Seldom { node, why_not };
+        }
+    }
+
+    /// Keeps the counts in step with one destination. `counts` says whether a live node claims it.
+    fn count(&mut self, totals: &mut Counts, carried: Option<Plane>, counts: bool) {
+        let ever = carried.is_some() || self.counted.is_some_and(|counted| counted.ever);
+        let next = Some(Counted { carried, ever, counts });
+        if self.counted == next {
+            return;
+        }
+        for (state, add) in [(self.counted, false), (next, true)] {
+            let Some(state) = state.filter(|state| state.counts) else { continue };
+            let step = |n: &mut usize| if add { *n += 1 } else { *n -= 1 };
+            step(&mut totals.total);
+            match state.carried {
+                Some(plane) => step(&mut totals.carried[plane as usize]),
+                None if !state.ever => step(&mut totals.unreachable),
+                None => {}
+            }
+        }
+        self.counted = next;
+    }
 }
 
 /// What the counts know of a destination.
@@ -74,6 +122,17 @@ enum Resolved {
     No(Moment),
 }
 
+impl Resolved {
+    /// When the gateway is to be asked for again.
+    fn again_at(self) -> Option<Moment> {
+        match self {
+            Resolved::Asked(at) => Some(at + RESOLVE_EVERY * 5),
+            Resolved::No(at) => Some(at + RESOLVE_EVERY),
+            Resolved::Yes => None,
+        }
+    }
+}
+
 impl Destinations {
     pub(super) fn dirty(&mut self, prefix: Prefix) {
         self.dirty.insert(prefix);
@@ -81,6 +140,11 @@ impl Destinations {
 
     pub(super) fn all_dirty(&mut self) {
         self.sweep_from = Some(None);
+    }
+
+    /// Links changed: paths may resolve otherwise.
+    pub(super) fn forget_ways(&mut self) {
+        self.ways.clear();
     }
 
     pub(super) fn node_dirty(&mut self, node: NodeName) {
@@ -99,8 +163,7 @@ impl Destinations {
     pub(super) fn counts(&self) -> Counts {
         let stuck = self.astray.iter().find_map(|prefix| {
             let destination = self.all.get(prefix)?;
-            let node = destination.node.as_ref()?;
-            let why = destination.why_not.as_deref()?;
+            let (node, why) = (destination.node()?, destination.why_not()?);
             Some(format!("{prefix} on {node}: {why}"))
         });
         Counts { stuck, ..self.counts.clone() }
@@ -116,15 +179,15 @@ impl Destinations {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Moment> {
-        self.resolved
-            .iter()
-            .filter(|(hop, _)| self.waiters.contains_key(&Key::Nexthop((*hop).clone())))
-            .filter_map(|(_, resolved)| match resolved {
-                Resolved::Asked(at) => Some(*at + RESOLVE_EVERY * 5),
-                Resolved::No(at) => Some(*at + RESOLVE_EVERY),
-                Resolved::Yes => None,
-            })
-            .min()
+        self.awaited().filter_map(|(_, resolved)| resolved.again_at()).min()
+    }
+
+    /// Gateways that somebody waits for.
+    fn awaited(&self) -> impl Iterator<Item = (&Hop, Resolved)> {
+        self.waiters.keys().filter_map(|key| match key {
+            Key::Nexthop(hop) => Some((hop, *self.resolved.get(hop)?)),
+            _ => None,
+        })
     }
 
     pub(super) fn handle_resolved(&mut self, now: Moment, hops: Vec<(Hop, bool)>) {
@@ -141,27 +204,10 @@ impl Destinations {
         }
     }
 
-    /// Keeps the counts in step with one destination. `counts` says whether a live node claims it.
-    fn account(&mut self, prefix: Prefix, carried: Option<Plane>, counts: bool, preferred: Plane) {
-        let Some(destination) = self.all.get_mut(&prefix) else { return };
-        let ever = carried.is_some() || destination.counted.is_some_and(|counted| counted.ever);
-        let next = Some(Counted { carried, ever, counts });
-        if destination.counted != next {
-            for (state, add) in [(destination.counted, false), (next, true)] {
-                let Some(state) = state.filter(|state| state.counts) else { continue };
-                let step = |n: &mut usize| if add { *n += 1 } else { *n -= 1 };
-                step(&mut self.counts.total);
-                match state.carried {
-                    Some(plane) => step(&mut self.counts.carried[plane as usize]),
-                    None if !state.ever => step(&mut self.counts.unreachable),
-                    None => {}
-                }
-            }
-            destination.counted = next;
-        }
-        if counts && carried != Some(preferred) {
+    fn note_astray(&mut self, prefix: Prefix, astray: bool) {
+        if astray {
             self.astray.insert(prefix);
-        } else {
+        } else if !self.astray.is_empty() {
             self.astray.remove(&prefix);
         }
     }
@@ -174,17 +220,22 @@ impl Core {
         for key in self.reconcile.take_changed() {
             match &key {
                 Key::Route(prefix) => {
-                    if self.reconcile.settled(&key)
-                        && let Some(since) = self.destinations.pending_since.remove(prefix)
+                    let (desired, actual) = self.reconcile.tracker().both(&key);
+                    let carried = actual.and_then(|value| self.reconcile.plane_of_route(value));
+                    let destinations = &mut self.destinations;
+                    if desired.is_some()
+                        && desired == actual
+                        && !destinations.pending_since.is_empty()
+                        && let Some(since) = destinations.pending_since.remove(prefix)
                     {
                         self.stats.converged(now.since(since));
                     }
-                    let carried = self.reconcile.carried(prefix);
-                    let known = self.destinations.all.get(prefix).and_then(|d| d.counted);
-                    if let Some(known) = known {
-                        self.destinations.account(*prefix, carried, known.counts, preferred);
+                    let known = destinations.all.get_mut(prefix);
+                    if let Some((destination, Counted { counts, .. })) = known.and_then(|d| d.counted.map(|c| (d, c))) {
+                        destination.count(&mut destinations.counts, carried, counts);
+                        destinations.note_astray(*prefix, counts && carried != Some(preferred));
                     } else if !self.claims.is_own(&PodCidr(*prefix)) {
-                        self.destinations.dirty(*prefix);
+                        destinations.dirty(*prefix);
                     }
                 }
                 Key::Fdb(_, mac) => self.wake_node(std::net::IpAddr::V6(mac.link_local())),
@@ -275,18 +326,8 @@ impl Core {
 
     /// Asks again for gateways that somebody waits for.
     fn refresh_resolving(&mut self, now: Moment) {
-        let due: Vec<Hop> = self
-            .destinations
-            .resolved
-            .iter()
-            .filter(|(hop, _)| self.destinations.waiters.contains_key(&Key::Nexthop((*hop).clone())))
-            .filter(|(_, state)| match state {
-                Resolved::Yes => false,
-                Resolved::No(at) => now.since(*at) >= RESOLVE_EVERY,
-                Resolved::Asked(at) => now.since(*at) >= RESOLVE_EVERY * 5,
-            })
-            .map(|(hop, _)| hop.clone())
-            .collect();
+        let due = self.destinations.awaited().filter(|(_, state)| state.again_at().is_some_and(|at| at <= now));
+        let due: Vec<Hop> = due.map(|(hop, _)| hop.clone()).collect();
         if due.is_empty() {
             return;
         }
@@ -306,26 +347,35 @@ impl Core {
         let stance = self.stance();
         let claim = self.claims.all.get(&cidr).cloned();
         let paths = self.native_paths(&prefix);
-        let carried = self.reconcile.carried(&prefix);
-        let native = if !stance.stand.has(Plane::Native) {
-            Err("the native plane does not stand here".to_owned())
-        } else {
-            plan::native_via(&self.links, &paths)
-        };
+        let key = Key::Route(prefix);
+        let (desired, actual) = self.reconcile.tracker().both(&key);
+        let (unwanted, actual) = (desired.is_none(), actual.cloned());
+        let carried = actual.as_ref().and_then(|value| self.reconcile.plane_of_route(value));
         if claim.is_none() && paths.is_empty() && (self.complete || carried.is_none()) {
-            self.reconcile.want(Key::Route(prefix), None);
+            if !unwanted {
+                self.reconcile.want(key, None);
+            }
             self.forget(prefix);
             return;
         }
-        self.destinations.all.entry(prefix).or_default().node = claim.as_ref().map(|claim| claim.node.clone());
-        self.hold(prefix, native.as_ref().ok().cloned());
+        let native = if !stance.stand.has(Plane::Native) {
+            Err("the native plane does not stand here".to_owned())
+        } else {
+            self.native_via(&paths)
+        };
+        let destination = self.destinations.all.entry(prefix).or_default();
+        let held = native.as_ref().ok();
+        if destination.native.as_ref() != held {
+            let before = std::mem::replace(&mut destination.native, held.cloned());
+            self.hold(held, before.as_ref());
+        }
 
         let node = claim.as_ref().map(|claim| &claim.node);
         let usable = Usable {
             overlay: self.overlay_usable(claim.as_ref()),
             native: match &native {
                 Err(why) => Err(why.clone()),
-                Ok(via) => self.native_usable(now, prefix, node, via),
+                Ok(via) => self.native_usable(now, prefix, node, via, actual.as_ref()),
             },
             gone: Plane::BOTH.into_iter().filter(|plane| self.leads_nowhere(*plane, node, &paths)).collect(),
         };
@@ -340,25 +390,36 @@ impl Core {
             (_, Some(via)) => Some(plan::route(&self.ground.spec, prefix, via).1),
             // It stays where it is although no way of today's knowledge leads there: before the inputs are complete
             // nothing is known for sure, and a node whose daemon has gone may still forward.
-            (Some(_), None) => self.reconcile.tracker().actual(&Key::Route(prefix)).cloned(),
+            (Some(_), None) => actual.clone(),
             (None, None) if (!self.complete || silent) && carried.is_none_or(|plane| stance.stand.has(plane)) => {
-                self.reconcile.tracker().actual(&Key::Route(prefix)).cloned()
+                actual.clone()
             }
             (None, None) => None,
         };
-        let key = Key::Route(prefix);
-        if self.reconcile.tracker().desired(&key) != value.as_ref() {
-            self.reconcile.want(key.clone(), value.clone());
-            if value.is_some() && !self.reconcile.settled(&key) {
-                self.destinations.pending_since.entry(prefix).or_insert(now);
-            }
+        let pending = value.is_some() && value != actual;
+        if !(unwanted && value.is_none()) && self.reconcile.want(key, value) && pending {
+            self.destinations.pending_since.entry(prefix).or_insert(now);
         }
         let counts = claim.is_some() && !silent;
         if let Some(destination) = self.destinations.all.get_mut(&prefix) {
-            destination.why_not = why_not;
+            destination.describe(node.cloned(), why_not);
+            destination.count(&mut self.destinations.counts, carried, counts);
         }
-        let carried = self.reconcile.carried(&prefix);
-        self.destinations.account(prefix, carried, counts, stance.carry);
+        self.destinations.note_astray(prefix, counts && carried != Some(stance.carry));
+    }
+
+    /// [`plan::native_via`], remembered while the links stay as they are: a table has few sets of next hops.
+    fn native_via(&mut self, paths: &[NativePath]) -> Result<Via, String> {
+        let ways = &mut self.destinations.ways;
+        if let Some(way) = ways.get(paths) {
+            return way.clone();
+        }
+        if ways.len() >= WAYS {
+            ways.clear();
+        }
+        let way = plan::native_via(&self.links, paths);
+        ways.insert(paths.to_vec(), way.clone());
+        way
     }
 
     /// Are packets that go to this destination over `plane` positively lost?
@@ -372,12 +433,13 @@ impl Core {
     }
 
     fn forget(&mut self, prefix: Prefix) {
-        self.hold(prefix, None);
-        let preferred = self.stance().carry;
-        self.destinations.account(prefix, None, false, preferred);
-        self.destinations.all.remove(&prefix);
-        self.destinations.pending_since.remove(&prefix);
-        self.destinations.astray.remove(&prefix);
+        let Some(mut destination) = self.destinations.all.remove(&prefix) else { return };
+        destination.count(&mut self.destinations.counts, None, false);
+        self.destinations.note_astray(prefix, false);
+        if !self.destinations.pending_since.is_empty() {
+            self.destinations.pending_since.remove(&prefix);
+        }
+        self.hold(None, destination.native.as_ref());
     }
 
     /// The multipath set of the Loc-RIB, as far as forwarding needs it.
@@ -407,7 +469,14 @@ impl Core {
 
     /// Can packets be sent natively? Needs the node's word if a node claims the prefix, the nexthop objects in the
     /// kernel, and gateways that answer: a packet for one that does not is lost.
-    fn native_usable(&mut self, now: Moment, prefix: Prefix, node: Option<&NodeName>, via: &Via) -> Result<(), String> {
+    fn native_usable(
+        &mut self,
+        now: Moment,
+        prefix: Prefix,
+        node: Option<&NodeName>,
+        via: &Via,
+        actual: Option<&Value>,
+    ) -> Result<(), String> {
         if let Some(node) = node {
             self.announced(node, Plane::Native)?;
         }
@@ -417,11 +486,7 @@ impl Core {
                 return Err(format!("{key} is not in the kernel yet"));
             }
         }
-        let stands = matches!(
-            self.reconcile.tracker().actual(&Key::Route(prefix)),
-            Some(Value::Route { via: actual, .. }) if actual == via
-        );
-        if stands {
+        if matches!(actual, Some(Value::Route { via: actual, .. }) if actual == via) {
             return Ok(());
         }
         let Via::Hops(hops) = via else { return Ok(()) };
@@ -456,20 +521,15 @@ impl Core {
 
     /// Wants the nexthop objects of a destination's native way, whichever plane carries it: a flip then only names
     /// another standing object.
-    fn hold(&mut self, prefix: Prefix, via: Option<Via>) {
-        let Some(destination) = self.destinations.all.get_mut(&prefix) else { return };
-        if destination.native == via {
-            return;
-        }
-        let before = std::mem::replace(&mut destination.native, via.clone());
-        for key in via.iter().flat_map(plan::objects) {
+    fn hold(&mut self, via: Option<&Via>, before: Option<&Via>) {
+        for key in via.into_iter().flat_map(plan::objects) {
             let count = self.destinations.held.entry(key.clone()).or_default();
             *count += 1;
             if *count == 1 {
                 self.reconcile.want(key, Some(Value::There));
             }
         }
-        for key in before.iter().flat_map(plan::objects) {
+        for key in before.into_iter().flat_map(plan::objects) {
             let Some(count) = self.destinations.held.get_mut(&key) else { continue };
             *count -= 1;
             if *count == 0 {

@@ -137,7 +137,7 @@ impl Core {
             conditions,
             store: self.store_doc(wall),
             drift: doc::Drift {
-                desired: self.reconcile.tracker().desired_iter().count(),
+                desired: self.reconcile.tracker().wanted(),
                 actual: self.reconcile.tracker().actual_iter().count(),
                 pending_replaces: make,
                 pending_deletes: take,
@@ -361,7 +361,7 @@ impl Core {
         };
         let peers = self.native.speaker.peers();
         let session = reach.and_then(|reach| peers.iter().find(|peer| peer.address == reach.vtep.underlay));
-        let why = cidrs.iter().find_map(|cidr| self.destinations.of(&cidr.0)?.why_not.clone());
+        let why = cidrs.iter().find_map(|cidr| self.destinations.of(&cidr.0)?.why_not().map(str::to_owned));
         doc::NodeDoc {
             name: name.clone(),
             own,

@@ -113,14 +113,14 @@ impl Core {
                 },
                 node: match is_own {
                     true => Some(self.identity.node.clone()),
-                    false => destination.and_then(|destination| destination.node.clone()),
+                    false => destination.and_then(|destination| destination.node().cloned()),
                 },
                 plane: self.reconcile.carried(prefix),
                 desired: tracker.desired(&key).map(route_words),
                 actual: tracker.actual(&key).map(route_words),
                 state,
                 error: self.key_error(&key),
-                why: destination.and_then(|destination| destination.why_not.clone()),
+                why: destination.and_then(|destination| destination.why_not().map(str::to_owned)),
             });
         }
         doc::Routes { items, ok, total }
@@ -136,7 +136,7 @@ impl Core {
         let tracker = self.reconcile.tracker();
         let known = tracker.desired_iter().chain(tracker.actual_iter()).map(|(key, _)| key);
         let mut keys: Vec<Key> =
-            known.chain(self.reconcile.foreign().keys()).filter(|key| take(key)).cloned().collect();
+            known.chain(self.reconcile.foreign().keys().cloned()).filter(|key| take(key)).collect();
         keys.sort();
         keys.dedup();
         keys

@@ -11,12 +11,9 @@ impl Core {
     pub(super) fn metrics_doc(&self, wall: Wall) -> doc::MetricsDoc {
         let (state, since) = self.state();
         let tracker = self.reconcile.tracker();
-        let mut wanted = BTreeMap::new();
-        let mut installed = BTreeMap::new();
-        for (key, _) in tracker.desired_iter() {
-            *wanted.entry(key.kind().to_owned()).or_default() += 1;
-            *installed.entry(key.kind().to_owned()).or_default() += u64::from(tracker.settled(key));
-        }
+        let kinds = tracker.kinds();
+        let wanted = kinds.iter().map(|(kind, counts)| ((*kind).to_owned(), counts.0)).collect();
+        let installed = kinds.iter().map(|(kind, counts)| ((*kind).to_owned(), counts.1)).collect();
         let mut waiting = Vec::new();
         let mut wait = |on: &str, yes: bool, since: model::Moment| {
             if yes {
