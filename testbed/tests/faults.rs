@@ -115,6 +115,7 @@ fn daemons_killed_in_every_phase_of_a_switch() {
 fn the_store_goes_away_and_comes_back() {
     let bench = Bench::new("storefaults");
     let reference = bench.references().remove(&Plane::Overlay).unwrap();
+    let mut chance = Chance::of(seed());
     let mut watch = bench.watch();
     let (store, away) = (bench.shared().join("store"), bench.shared().join("away"));
     let on_all = |script: &str| {
@@ -127,7 +128,11 @@ fn the_store_goes_away_and_comes_back() {
             name: "moved away",
             words: ["No such file", "bring the store's directory back"],
             hurt: &|| fs::rename(&store, &away).unwrap(),
-            mend: &|| fs::rename(&away, &store).unwrap(),
+            mend: &|| {
+                // A daemon that was started meanwhile has made a new one there.
+                let _ = fs::remove_dir_all(&store);
+                fs::rename(&away, &store).unwrap();
+            },
         },
         Fault {
             name: "moved away, a file in its place",
@@ -143,7 +148,7 @@ fn the_store_goes_away_and_comes_back() {
         },
         Fault {
             name: "covered by an empty file system",
-            words: ["another directory than before", "/var/lib/biplane/store"],
+            words: ["/var/lib/biplane/store is", "bring the store back"],
             hurt: &|| on_all("mount -t tmpfs tmpfs /var/lib/biplane/store"),
             mend: &|| on_all("umount /var/lib/biplane/store"),
         },
@@ -174,11 +179,27 @@ fn the_store_goes_away_and_comes_back() {
         }
         let (code, said) = bench.biplane(&bench.nodes()[1], &["mode", "switch", "bgp"]);
         assert!(code != 0 && said.contains("store") && said.contains(words[0]), "{what}: switch asked: {code} {said}");
-        // A daemon that notices nothing but an outage keeps everything; so does the kernel.
+        // Whoever starts in such a moment, be it on an empty store, takes nothing away either.
+        let victim = chance.pick::<String>(&bench.nodes()).clone();
+        bench.end(bench.running(&victim), Signal::KILL);
+        bench.start(&victim);
         std::thread::sleep(Duration::from_secs(2));
         bench.await_tables(&reference, &what);
         watch.check(&what);
+        if bench.daemon(&victim).is_none() {
+            let log = fs::read_to_string(bench.log(&victim)).unwrap();
+            assert!(log.contains("/var/lib/biplane/store"), "{what}: {victim} ended without a reason: {log}");
+        }
         mend();
+        let up = poll(PATIENCE, &bench.none, || {
+            // As a supervisor does with a daemon that has ended.
+            let runs = bench.daemon(&victim).is_some();
+            if !runs {
+                bench.start(&victim);
+            }
+            (runs && bench.biplane(&victim, &["status"]).0 == 0).then_some(())
+        });
+        assert!(up.is_some(), "{what}: {victim} does not come up again");
         for node in bench.nodes() {
             await_store(&bench, &node, true, &what);
         }

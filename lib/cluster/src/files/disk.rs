@@ -524,8 +524,8 @@ pub(crate) fn live_name(node: &NodeName) -> String {
 
 fn not_the_store(path: &Path) -> Trouble {
     Trouble::said(format!(
-        "{} is not the store it was: it has no {ID}; bring the store back, or mount it; to begin with an empty store \
-         restart the daemon",
+        "{} is not the store it was: it has no {ID}; bring the store back, or mount it; a daemon that is \
+         restarted says how to begin with an empty one",
         path.display()
     ))
 }
