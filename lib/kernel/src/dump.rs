@@ -40,18 +40,18 @@ pub(crate) fn read_back(socket: &mut Socket, view: &mut View, interest: &Interes
     }
     found.ours.extend(view.nexthops.contents().map(|content| (content.key(), Value::There)));
 
-    let mut routes = Vec::new();
+    let mut others = Vec::new();
     for family in Family::BOTH {
-        routes.append(&mut routes_of(socket, view, family)?);
+        routes_of(socket, view, family, &mut found.ours, &mut others)?;
     }
     view.own.clear();
     view.sources.clear();
-    for route in routes.iter().filter(|route| View::is_our_route(route)) {
-        if let Judged::Ours(Key::Route(prefix), value) = view.judge_route(route) {
-            view.note_route(prefix, &value);
+    for (key, value) in &found.ours {
+        if let Key::Route(prefix) = key {
+            view.note_route(*prefix, value);
         }
     }
-    for route in &routes {
+    for route in &others {
         found.take(view.judge_route(route));
     }
     for path in &interest.sysctls {
@@ -146,13 +146,34 @@ fn neighbours(socket: &mut Socket, family: u8, index: u32) -> Result<Vec<Neigh>,
     })
 }
 
-/// Routes of ours, and those of others that may be in our way; the rest is not kept, it may be a full table.
-fn routes_of(socket: &mut Socket, view: &View, family: Family) -> Result<Vec<Route>, Error> {
-    collect(socket, "routes", ask::routes(family), |message| {
-        decode::route(message, Owner::TABLE)
-            // A kernel without IPv6 answers with the routes of IPv4.
-            .filter(|route| route.prefix.family() == family)
-            .filter(|route| View::is_our_route(route) || view.interest.pools.iter().any(|p| p.covers(&route.prefix)))
+/// Routes of ours, and those of others that may be in our way; the rest is not kept, it may be a full table. Of ours
+/// there may be a million as well: they are judged as they come, and neighbours that lead to the same place share it.
+fn routes_of(
+    socket: &mut Socket,
+    view: &View,
+    family: Family,
+    ours: &mut Vec<(Key, Value)>,
+    others: &mut Vec<Route>,
+) -> Result<(), Error> {
+    let before = (ours.len(), others.len());
+    socket.dump("routes", ask::routes(family), |step| match step {
+        Step::Restart => {
+            ours.truncate(before.0);
+            others.truncate(before.1);
+        }
+        Step::Item(message) => {
+            let Some(route) = decode::route(message, Owner::TABLE) else { return };
+            if route.prefix.family() != family {
+                // A kernel without IPv6 answers with the routes of IPv4.
+            } else if View::is_our_route(&route) {
+                if let Judged::Ours(key, value) = view.judge_route(&route) {
+                    let same = ours.last().map(|(_, last)| last).filter(|last| **last == value).cloned();
+                    ours.push((key, same.unwrap_or(value)));
+                }
+            } else if view.interest.pools.iter().any(|pool| pool.covers(&route.prefix)) {
+                others.push(route);
+            }
+        }
     })
 }
 

@@ -36,7 +36,9 @@ const READ_BACK_EVERY: Duration = Duration::from_secs(60);
 /// A failed read-back is tried again after this.
 const READ_BACK_RETRY: Duration = Duration::from_millis(500);
 /// Destinations looked at before other events are served: a few milliseconds.
-const SLICE: usize = 4096;
+const SLICE: usize = 1024;
+/// Objects of a read-back compared before other events are served: a few milliseconds.
+const READ_BACK_SLICE: usize = 8192;
 
 /// All state of one node's daemon.
 pub struct Core {
@@ -172,7 +174,7 @@ impl Core {
 
     /// Takes in a slice of a read-back.
     fn take_in_read_back(&mut self, now: Moment) {
-        let Some(news) = self.reconcile.take_in(SLICE) else { return };
+        let Some(news) = self.reconcile.take_in(READ_BACK_SLICE) else { return };
         self.last_read_back = now;
         if !std::mem::replace(&mut self.kernel_read, true) {
             self.destinations.all_dirty();

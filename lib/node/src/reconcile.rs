@@ -24,7 +24,7 @@ use model::{Moment, Plane};
 use table::Table;
 
 /// Most writes that one batch holds: a few milliseconds of kernel work.
-const BATCH: usize = 2048;
+const BATCH: usize = 1024;
 /// Batches under way: while one is written the next is at hand.
 const IN_FLIGHT: usize = 2;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
