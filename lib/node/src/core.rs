@@ -253,8 +253,7 @@ impl Core {
             format!(
                 "the store {} knows neither node {} nor any node that the {unknown} routes in this kernel lead to: is its \
                  file system mounted? The routes stay and forward; bring the store back and start again. If the store is \
-                 new on purpose, remove what the old one left: `ip -4 route flush proto {mark}; ip -6 route flush proto \
-                 {mark}`",
+                 new on purpose, remove what the old one left: `ip nexthop flush proto {mark}` (the routes go along)",
                 path.display(),
                 self.identity.node
             )

@@ -123,7 +123,7 @@ fn a_daemon_on_another_store_than_its_kernels_ends_and_takes_nothing() {
                 world.start_on_an_empty_store(victim);
                 world.run_for(Duration::from_secs(10));
                 let words = world.nodes[victim].ended.take().expect("it goes on with an empty store");
-                assert!(words.contains("mounted") && words.contains("ip -4 route flush proto 178"), "{words}");
+                assert!(words.contains("mounted") && words.contains("ip nexthop flush proto 178"), "{words}");
                 assert_eq!(world.routes(), routes, "{}", world.tail());
             }
             world.start(victim);
