@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use model::{Family, Prefix};
+use model::{Family, Prefix, PrefixMap};
 
 use crate::policy::Refusal;
 use crate::route::Route;
@@ -20,7 +20,7 @@ pub(crate) struct Accepted {
 /// Adj-RIB-In of one peer. Its size is bounded by the peer's max-prefix: refused prefixes count too.
 #[derive(Debug, Default)]
 pub(crate) struct AdjRibIn {
-    accepted: BTreeMap<Prefix, Accepted>,
+    accepted: PrefixMap<Accepted>,
     refused: BTreeMap<Prefix, Refusal>,
     counts: [(usize, usize); 2],
     /// Number of the session that announces now, or announced last.
@@ -105,9 +105,9 @@ impl AdjRibIn {
     }
 
     /// Accepted paths behind a prefix; all of them for `None`.
-    pub(crate) fn accepted_after(&self, prefix: Option<Prefix>) -> impl Iterator<Item = (&Prefix, &Accepted)> {
+    pub(crate) fn accepted_after(&self, prefix: Option<Prefix>) -> impl Iterator<Item = (Prefix, &Accepted)> {
         let from = prefix.map_or(Bound::Unbounded, Bound::Excluded);
-        self.accepted.range((from, Bound::Unbounded))
+        self.accepted.range(from)
     }
 
     /// Refused prefixes, from one on.

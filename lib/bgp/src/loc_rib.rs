@@ -1,12 +1,12 @@
 //! Loc-RIB: all candidates for each prefix, the multipath set in front, and which sets are new.
 
-use std::collections::btree_map::Entry as Slot;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use model::Prefix;
+use model::table::Entry as Slot;
+use model::{Prefix, PrefixMap};
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Contender, Ineligible, Origins, Reason, decide};
@@ -98,7 +98,7 @@ impl Entry {
 /// Loc-RIB.
 #[derive(Debug)]
 pub(crate) struct LocRib {
-    table: BTreeMap<Prefix, Entry>,
+    table: PrefixMap<Entry>,
     changed: BTreeSet<Prefix>,
     peers: Vec<Origins>,
     free: Vec<PeerIndex>,
@@ -109,7 +109,7 @@ pub(crate) struct LocRib {
 impl LocRib {
     pub(crate) fn new(max_paths: u8) -> LocRib {
         LocRib {
-            table: BTreeMap::new(),
+            table: PrefixMap::new(),
             changed: BTreeSet::new(),
             peers: Vec::new(),
             free: Vec::new(),
@@ -237,8 +237,7 @@ impl LocRib {
 
     /// All candidates, from a prefix on; how many of them are the multipath set.
     pub(crate) fn entries(&self, from: Option<Prefix>) -> impl Iterator<Item = (Prefix, &[Candidate], usize)> {
-        let all =
-            self.table.range((from.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded)).map(|(p, e)| (*p, e));
+        let all = self.table.range(from.map_or(Bound::Unbounded, Bound::Included));
         all.map(|(prefix, entry)| (prefix, entry.candidates(), entry.set().len()))
     }
 

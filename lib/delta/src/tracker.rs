@@ -93,7 +93,9 @@ enum Pending {
 pub struct Observed<V> {
     /// What was there before.
     pub before: Option<V>,
-    /// Is the key now there just as wanted?
+    /// Is the key wanted?
+    pub wanted: bool,
+    /// Is it now there just as wanted?
     pub settled: bool,
 }
 
@@ -139,8 +141,9 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
                 return None;
             }
             let (desired, before) = std::mem::replace(slot, Slot::Empty).into_both();
+            let wanted = desired.is_some();
             *slot = Slot::of(desired, value);
-            Some(Observed { before, settled: matches!(slot, Slot::Same(_)) })
+            Some(Observed { before, wanted, settled: matches!(slot, Slot::Same(_)) })
         })
     }
 
@@ -210,7 +213,7 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Tracker<K, V> {
     }
 
     /// Everything there behind `key`, in key order; all of it for `None`.
-    pub fn actual_after(&self, key: Option<&K>) -> impl Iterator<Item = (&K, &V)> {
+    pub fn actual_after(&self, key: Option<K>) -> impl Iterator<Item = (&K, &V)> + use<'_, K, V> {
         let from = key.map_or(Bound::Unbounded, Bound::Excluded);
         self.slots.range((from, Bound::Unbounded)).filter_map(|(k, s)| s.actual().map(|v| (k, v)))
     }
@@ -291,7 +294,7 @@ mod tests {
             prop_assert_eq!(tracker.wanted(), desired.len());
             prop_assert_eq!(tracker.desired_iter().map(|(k, v)| (*k, *v)).collect::<BTreeMap<_, _>>(), desired);
             for from in 0..8 {
-                let behind = tracker.actual_after(Some(&from)).map(|(k, v)| (*k, *v)).collect::<Vec<_>>();
+                let behind = tracker.actual_after(Some(from)).map(|(k, v)| (*k, *v)).collect::<Vec<_>>();
                 prop_assert_eq!(behind, actual.range(from + 1..).map(|(k, v)| (*k, *v)).collect::<Vec<_>>());
             }
             prop_assert_eq!(tracker.actual_iter().map(|(k, v)| (*k, *v)).collect::<BTreeMap<_, _>>(), actual);

@@ -11,9 +11,11 @@ pub mod moment;
 pub mod node;
 pub mod plane;
 pub mod prefix;
+pub mod table;
 
 pub use addr::{Asn, MacAddr, RouterId, Vni};
 pub use moment::Moment;
 pub use node::{Digest, NodeName, NodePhase, NodeSet, Reach, StateName, Uid, Vtep, Wish};
 pub use plane::{Owner, Plane, PlaneSet, Stance};
 pub use prefix::{ClusterPool, Family, PodCidr, Prefix};
+pub use table::{Prefix4, PrefixMap};

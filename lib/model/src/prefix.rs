@@ -85,6 +85,7 @@ pub struct Prefix(IpNet);
 
 /// Tables of a million prefixes are searched by this, so each side is one number.
 impl Ord for Prefix {
+    #[inline]
     fn cmp(&self, other: &Prefix) -> Ordering {
         let v4 = |net: &Ipv4Net| u64::from(u32::from(net.addr())) << 8 | u64::from(net.prefix_len());
         let v6 = |net: &Ipv6Net| (u128::from(net.addr()), net.prefix_len());

@@ -63,13 +63,26 @@ pub struct Reconcile {
     leaning: BTreeMap<Key, usize>,
     overlay: Device,
     standing: [Standing; 2],
-    /// Keys whose actual side changed and that the core has not looked at yet.
-    changed: Vec<Key>,
+    /// What the core has not looked at yet.
+    changed: Vec<Changed>,
     in_flight: VecDeque<Flight>,
     reading: bool,
     /// A read-back that is being taken in.
     incoming: Option<Incoming>,
     doubt: bool,
+}
+
+/// A key whose actual side changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The key.
+    pub key: Key,
+    /// Of a route: the plane that carries it now.
+    pub carried: Option<Plane>,
+    /// Is it there just as wanted?
+    pub settled: bool,
+    /// Neither wanted nor there.
+    pub forgotten: bool,
 }
 
 /// A batch that the kernel has not answered yet.
@@ -152,7 +165,9 @@ impl Reconcile {
                 self.foreign.remove(&key);
             }
         }
-        self.changed.push(key);
+        let carried = value.as_ref().and_then(|value| self.plane_of_route(value));
+        let forgotten = !seen.wanted && value.is_none();
+        self.changed.push(Changed { key, carried, settled: seen.settled, forgotten });
         true
     }
 
@@ -332,8 +347,8 @@ impl Reconcile {
         }
     }
 
-    /// Keys whose actual side changed since the last call.
-    pub fn take_changed(&mut self) -> Vec<Key> {
+    /// Keys whose actual side changed since the last call, in the order of change.
+    pub fn take_changed(&mut self) -> Vec<Changed> {
         std::mem::take(&mut self.changed)
     }
 

@@ -180,7 +180,7 @@ impl Peer {
         if self.live && self.rib_in.received() > self.config.max_prefixes as usize {
             let conn = self.furthest().map(|link| link.session.conn);
             let sample = self.rib_in.accepted_after(None).map(|(prefix, _)| prefix);
-            let sample = sample.chain(self.rib_in.refused_from(None).map(|(prefix, _)| prefix)).next().copied();
+            let sample = sample.chain(self.rib_in.refused_from(None).map(|(prefix, _)| *prefix)).next();
             if let (Some(conn), Some(sample)) = (conn, sample) {
                 self.exceed(now, conn, sample, shared);
             }

@@ -53,7 +53,7 @@ impl Peer {
         }
         let Some(mut walk) = self.walk.take() else { return };
         let ahead = self.rib_in.accepted_after(walk.after).take(*budget);
-        let slice: Vec<_> = ahead.map(|(prefix, accepted)| (*prefix, accepted.clone())).collect();
+        let slice: Vec<_> = ahead.map(|(prefix, accepted)| (prefix, accepted.clone())).collect();
         // A slice that is not full holds the end.
         if slice.len() == *budget {
             walk.after = slice.last().map(|(prefix, _)| *prefix);

@@ -106,7 +106,7 @@ impl Speaker {
             let refused = peer.rib_in.refused(&prefix).map(|refusal| bare(prefix, Some(address), refusal.to_string()));
             return of_accepted(prefix).into_iter().chain(refused).collect();
         }
-        let accepted = peer.rib_in.accepted_after(None).filter_map(|(prefix, _)| of_accepted(*prefix));
+        let accepted = peer.rib_in.accepted_after(None).filter_map(|(prefix, _)| of_accepted(prefix));
         let refused = peer.rib_in.refused_from(None);
         let refused = refused.map(|(prefix, refusal)| bare(*prefix, Some(address), refusal.to_string()));
         accepted.take(query.limit).chain(refused.take(query.limit)).collect()

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::kernel::{Hop, Key, Value, Via};
-use model::{Moment, NodeName, Plane, PodCidr, Prefix};
+use model::{Moment, NodeName, Plane, PodCidr, Prefix, PrefixMap};
 use plan::NativePath;
 use switch::{Carry, Counts, Usable};
 
 use super::{Core, SLICE};
 use crate::event::Effect;
+use crate::reconcile::Changed;
 
 /// A next hop that did not answer is asked again after this.
 const RESOLVE_EVERY: Duration = Duration::from_millis(200);
@@ -23,7 +24,7 @@ const WAYS: usize = 4096;
 /// All of them, and what is to be looked at.
 #[derive(Default)]
 pub(super) struct Destinations {
-    all: BTreeMap<Prefix, Destination>,
+    all: PrefixMap<Destination>,
     dirty: BTreeSet<Prefix>,
     /// Everything is to be looked at: taken in slices from here on.
     sweep_from: Option<Option<Prefix>>,
@@ -217,14 +218,11 @@ impl Core {
     /// Takes in what changed in the kernel: wakes what waited for it, keeps the counts.
     pub(super) fn absorb(&mut self, now: Moment) {
         let preferred = self.stance().carry;
-        for key in self.reconcile.take_changed() {
+        for Changed { key, carried, settled, forgotten } in self.reconcile.take_changed() {
             match &key {
                 Key::Route(prefix) => {
-                    let (desired, actual) = self.reconcile.tracker().both(&key);
-                    let carried = actual.and_then(|value| self.reconcile.plane_of_route(value));
                     let destinations = &mut self.destinations;
-                    if desired.is_some()
-                        && desired == actual
+                    if settled
                         && !destinations.pending_since.is_empty()
                         && let Some(since) = destinations.pending_since.remove(prefix)
                     {
@@ -234,7 +232,7 @@ impl Core {
                     if let Some((destination, Counted { counts, .. })) = known.and_then(|d| d.counted.map(|c| (d, c))) {
                         destination.count(&mut destinations.counts, carried, counts);
                         destinations.note_astray(*prefix, counts && carried != Some(preferred));
-                    } else if !self.claims.is_own(&PodCidr(*prefix)) {
+                    } else if !forgotten && !self.claims.is_own(&PodCidr(*prefix)) {
                         destinations.dirty(*prefix);
                     }
                 }
@@ -282,7 +280,7 @@ impl Core {
         let from = self.destinations.sweep_from?;
         use std::ops::Bound;
         let after = from.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.destinations.all.range((after, Bound::Unbounded)).next().map(|(prefix, _)| *prefix);
+        let next = self.destinations.all.range(after).next().map(|(prefix, _)| prefix);
         self.destinations.sweep_from = next.map(Some);
         next
     }
@@ -363,12 +361,7 @@ impl Core {
         } else {
             self.native_via(&paths)
         };
-        let destination = self.destinations.all.entry(prefix).or_default();
-        let held = native.as_ref().ok();
-        if destination.native.as_ref() != held {
-            let before = std::mem::replace(&mut destination.native, held.cloned());
-            self.hold(held, before.as_ref());
-        }
+        self.hold(native.as_ref().ok());
 
         let node = claim.as_ref().map(|claim| &claim.node);
         let usable = Usable {
@@ -380,6 +373,7 @@ impl Core {
             gone: Plane::BOTH.into_iter().filter(|plane| self.leads_nowhere(*plane, node, &paths)).collect(),
         };
         let Carry { plane, why_not } = switch::carry(stance, self.licences(), &usable, carried);
+        let held = native.as_ref().ok().cloned();
         let via = match plane {
             Some(Plane::Overlay) => claim.as_ref().and_then(|c| plan::overlay_via(&self.ground.spec, &c.reach)),
             Some(Plane::Native) => native.ok(),
@@ -401,10 +395,11 @@ impl Core {
             self.destinations.pending_since.entry(prefix).or_insert(now);
         }
         let counts = claim.is_some() && !silent;
-        if let Some(destination) = self.destinations.all.get_mut(&prefix) {
-            destination.describe(node.cloned(), why_not);
-            destination.count(&mut self.destinations.counts, carried, counts);
-        }
+        let destination = self.destinations.all.entry(prefix).or_default();
+        destination.describe(node.cloned(), why_not);
+        destination.count(&mut self.destinations.counts, carried, counts);
+        let before = std::mem::replace(&mut destination.native, held);
+        self.release(before.as_ref());
         self.destinations.note_astray(prefix, counts && carried != Some(stance.carry));
     }
 
@@ -439,7 +434,7 @@ impl Core {
         if !self.destinations.pending_since.is_empty() {
             self.destinations.pending_since.remove(&prefix);
         }
-        self.hold(None, destination.native.as_ref());
+        self.release(destination.native.as_ref());
     }
 
     /// The multipath set of the Loc-RIB, as far as forwarding needs it.
@@ -521,15 +516,21 @@ impl Core {
 
     /// Wants the nexthop objects of a destination's native way, whichever plane carries it: a flip then only names
     /// another standing object.
-    fn hold(&mut self, via: Option<&Via>, before: Option<&Via>) {
+    fn hold(&mut self, via: Option<&Via>) {
         for key in via.into_iter().flat_map(plan::objects) {
-            let count = self.destinations.held.entry(key.clone()).or_default();
-            *count += 1;
-            if *count == 1 {
-                self.reconcile.want(key, Some(Value::There));
+            match self.destinations.held.get_mut(&key) {
+                Some(count) => *count += 1,
+                None => {
+                    self.destinations.held.insert(key.clone(), 1);
+                    self.reconcile.want(key, Some(Value::There));
+                }
             }
         }
-        for key in before.into_iter().flat_map(plan::objects) {
+    }
+
+    /// Undoes [`hold`](Self::hold).
+    fn release(&mut self, via: Option<&Via>) {
+        for key in via.into_iter().flat_map(plan::objects) {
             let Some(count) = self.destinations.held.get_mut(&key) else { continue };
             *count -= 1;
             if *count == 0 {
