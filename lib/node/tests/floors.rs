@@ -114,7 +114,15 @@ fn breaches(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
 
 /// Source lines outside tests that name something impure.
 fn impurities(path: &Path, source: &str) -> Vec<String> {
-    let product = source.split("#[cfg(test)]\nmod tests").next().unwrap_or(source);
+    // All but the test module, which ends with the first brace at a line's start.
+    let product = match source.split_once("#[cfg(test)]\nmod tests {") {
+        Some((before, tests)) => {
+            let (tests, after) = tests.split_once("\n}\n").unwrap_or((tests, ""));
+            // Blank lines in its place keep the numbers of those behind it.
+            format!("{before}{}{after}", "\n".repeat(tests.lines().count() + 2))
+        }
+        None => source.to_owned(),
+    };
     let lines = product.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
     lines
         .flat_map(|(at, line)| {
@@ -172,6 +180,12 @@ fn the_guards_can_fail() {
     let socket = "use std::net::TcpStream;\n";
     assert!(!impurities(Path::new("x.rs"), clock).is_empty());
     assert!(!impurities(Path::new("x.rs"), socket).is_empty());
+    let behind_tests = format!("#[cfg(test)]\nmod tests {{\n    use std::fs;\n}}\n{clock}");
+    assert_eq!(
+        impurities(Path::new("x.rs"), &behind_tests).len(),
+        2,
+        "the clock's two words, and nothing of the tests"
+    );
     assert!(impurities(Path::new("x.rs"), "// a TcpStream is the caller's\n").is_empty());
 }
 
