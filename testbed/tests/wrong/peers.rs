@@ -9,7 +9,7 @@ use crate::stage::{Stage, until};
 /// Prefixes of a full table, here.
 const FULL: usize = 100_000;
 /// What a full table may cost a node, in KiB: refused paths are counted, and the first thousand kept.
-const MEMORY: u64 = 60 * 1024;
+const MEMORY: u64 = 24 * 1024;
 
 const CONFIG: &str = "mode: bgp
 pools:
