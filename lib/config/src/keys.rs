@@ -50,38 +50,38 @@ const MTU: Leaf = Leaf::Int { min: 576, max: 65535, unit: "octets" };
 const PREFIXES: Leaf = Leaf::Int { min: 1, max: 10_000_000, unit: "" };
 
 /// The whole file.
-pub(crate) static ROOT: Shape = Shape::Section { fields: &TOP, short: None };
+pub(crate) static ROOT: Shape = Shape::Section { fields: TOP, short: None };
 
-static TOP: [Field; 12] = [
+const TOP: &[Field] = &[
     needed("mode", Leaf::Word(&["vxlan", "bgp"]), "Preferred plane: vxlan (overlay) or bgp (native routes)."),
     leaf(
         "fallback",
         Leaf::Bool,
         "Keep the other plane standing, and carry a destination by it while the preferred one is not usable to it.",
     ),
-    section("node", &NODE, "This node."),
-    section("store", &STORE, "Where claims, phases and the digest are kept."),
+    section("node", NODE, "This node."),
+    section("store", STORE, "Where claims, phases and the digest are kept."),
     Field {
         key: "pools",
         required: true,
-        shape: Shape::List(&Shape::Section { fields: &POOL, short: None }),
+        shape: Shape::List(&Shape::Section { fields: POOL, short: None }),
         doc: "Cluster pools that pod CIDRs are cut from; at least one, none overlaps another.",
     },
-    section("vxlan", &VXLAN, "The overlay."),
-    section("bgp", &BGP, "The BGP speaker."),
+    section("vxlan", VXLAN, "The overlay."),
+    section("bgp", BGP, "The BGP speaker."),
     Field {
         key: "masquerade",
         required: false,
-        shape: Shape::Section { fields: &MASQUERADE, short: Some("enabled") },
+        shape: Shape::Section { fields: MASQUERADE, short: Some("enabled") },
         doc: "Masquerade of pod traffic that leaves the cluster; true or false alone sets `enabled`.",
     },
-    section("cni", &CNI, "Pods."),
-    section("switch", &SWITCH, "The switch from one plane to the other."),
-    section("metrics", &METRICS, "Prometheus metrics, /livez and /readyz over HTTP."),
-    section("api", &API, "The command line's socket."),
+    section("cni", CNI, "Pods."),
+    section("switch", SWITCH, "The switch from one plane to the other."),
+    section("metrics", METRICS, "Prometheus metrics, /livez and /readyz over HTTP."),
+    section("api", API, "The command line's socket."),
 ];
 
-static NODE: [Field; 2] = [
+const NODE: &[Field] = &[
     leaf("name", Leaf::NodeName, "Name of the node; the host's name if absent."),
     leaf(
         "address",
@@ -90,7 +90,7 @@ static NODE: [Field; 2] = [
     ),
 ];
 
-static STORE: [Field; 3] = [
+const STORE: &[Field] = &[
     leaf("kind", Leaf::Word(&["files"]), "Kind of the store: files."),
     leaf("path", Leaf::Path, "Directory that all nodes share; made if absent."),
     leaf(
@@ -100,18 +100,18 @@ static STORE: [Field; 3] = [
     ),
 ];
 
-static POOL: [Field; 2] = [
+const POOL: &[Field] = &[
     needed("cidr", Leaf::Prefix, "All pods of the pool live in here."),
     needed("nodePrefix", Leaf::Int { min: 0, max: 128, unit: "" }, "Prefix length of a node's slice."),
 ];
 
-static VXLAN: [Field; 3] = [
+const VXLAN: &[Field] = &[
     leaf("vni", Leaf::Int { min: 1, max: model::Vni::MAX as u64, unit: "" }, "VXLAN network identifier."),
     leaf("port", PORT, "UDP port."),
     leaf("mtu", MTU, "MTU of the link; derived from the underlay if absent."),
 ];
 
-static BGP: [Field; 9] = [
+const BGP: &[Field] = &[
     leaf("localAsn", Leaf::Asn, "Own AS number."),
     leaf("routerId", Leaf::RouterId, "BGP Identifier; the primary IPv4 underlay address if absent."),
     leaf("port", PORT, "TCP port that we listen on, and dial in the mesh."),
@@ -127,12 +127,12 @@ static BGP: [Field; 9] = [
     Field {
         key: "peers",
         required: false,
-        shape: Shape::List(&Shape::Section { fields: &PEER, short: None }),
+        shape: Shape::List(&Shape::Section { fields: PEER, short: None }),
         doc: "Configured peers; addresses are unique.",
     },
 ];
 
-static PEER: [Field; 9] = [
+const PEER: &[Field] = &[
     needed("address", Leaf::Address, "Address of the peer."),
     leaf("port", PORT, "TCP port that we dial."),
     needed("asn", Leaf::Asn, "AS number of the peer; the own one makes it iBGP."),
@@ -144,7 +144,7 @@ static PEER: [Field; 9] = [
     leaf("description", Leaf::Text, "Words for people."),
 ];
 
-static MASQUERADE: [Field; 2] = [
+const MASQUERADE: &[Field] = &[
     leaf("enabled", Leaf::Bool, "Masquerade pod traffic that leaves the cluster."),
     Field {
         key: "exclude",
@@ -154,21 +154,21 @@ static MASQUERADE: [Field; 2] = [
     },
 ];
 
-static CNI: [Field; 3] = [
+const CNI: &[Field] = &[
     leaf("confDir", Leaf::Path, "Directory of the conflist; nothing is written if absent."),
     leaf("plugin", Leaf::Word(&["bridge", "ptp"]), "Reference plugin that makes the pod's interface."),
     leaf("mtu", MTU, "MTU of pods; the smaller of the planes' if absent."),
 ];
 
-static SWITCH: [Field; 1] = [leaf(
+const SWITCH: &[Field] = &[leaf(
     "lingerSeconds",
     Leaf::Int { min: 0, max: 3600, unit: "seconds" },
     "How long the old plane keeps receiving after the last destination has flipped.",
 )];
 
-static METRICS: [Field; 1] = [leaf("listen", Leaf::Socket, "Where to listen; no HTTP if absent.")];
+const METRICS: &[Field] = &[leaf("listen", Leaf::Socket, "Where to listen; no HTTP if absent.")];
 
-static API: [Field; 1] = [leaf("socket", Leaf::Path, "Path of the unix socket.")];
+const API: &[Field] = &[leaf("socket", Leaf::Path, "Path of the unix socket.")];
 
 /// Keys that people bring from elsewhere, and ours. The section is the last key above; empty at the top.
 pub(crate) const FOREIGN: &[(&str, &str, &str)] = &[

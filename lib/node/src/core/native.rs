@@ -65,9 +65,8 @@ impl Native {
 
 fn settings(identity: &Identity, config: &Config, underlay: &[IpAddr], peers: Vec<PeerConfig>) -> SpeakerConfig {
     let bgp = &config.bgp;
+    let id = bgp.router_id.unwrap_or_else(|| router_id(identity, underlay));
     SpeakerConfig {
-        local_asn: bgp.local_asn,
-        router_id: bgp.router_id.unwrap_or_else(|| router_id(identity, underlay)),
         hold_time: bgp.hold_time,
         connect_retry: CONNECT_RETRY,
         stale_time: bgp.stale_time,
@@ -75,6 +74,7 @@ fn settings(identity: &Identity, config: &Config, underlay: &[IpAddr], peers: Ve
         pools: config.pools.clone(),
         peers,
         seed: identity.seed,
+        ..SpeakerConfig::new(bgp.local_asn, id)
     }
 }
 
@@ -158,16 +158,14 @@ impl Core {
             .peers
             .iter()
             .map(|peer| PeerConfig {
-                address: peer.address,
                 port: peer.port,
-                asn: peer.asn,
                 local_address: peer.local_address,
                 passive: peer.passive,
                 hold_time: peer.hold_time,
                 max_prefixes: peer.max_prefixes.unwrap_or(bgp.max_prefixes),
-                mesh: false,
                 key_generation: key(&peer.address),
                 description: peer.description.clone(),
+                ..PeerConfig::new(peer.address, peer.asn)
             })
             .collect();
         if !bgp.mesh {
@@ -182,20 +180,17 @@ impl Core {
                 continue;
             }
             peers.push(PeerConfig {
-                address: reach.vtep.underlay,
                 port: reach.bgp.port,
-                asn: reach.bgp.asn,
                 local_address: self
                     .underlay()
                     .first()
                     .copied()
                     .filter(|own| own.is_ipv4() == reach.vtep.underlay.is_ipv4()),
-                passive: false,
-                hold_time: None,
                 max_prefixes: bgp.max_prefixes,
                 mesh: true,
                 key_generation: key(&reach.vtep.underlay),
                 description: Some(format!("node {node}")),
+                ..PeerConfig::new(reach.vtep.underlay, reach.bgp.asn)
             });
         }
         peers
