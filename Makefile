@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug
 RELEASE := $(TARGET)/release
 
-.PHONY: help setup build demo test lint bench fuzz clean
+.PHONY: help setup build demo test lint conformance bench fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: build ## lints, unit, property, kernel and topology tests
 lint: ## formatting and clippy alone
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+conformance: ## write CONFORMANCE.md anew: the RFC checklist, and the tests that prove each line
+	BIPLANE_BLESS=1 $(CARGO) test --locked -q -p biplane-node --test conformance
 
 bench: setup ## ratios against iproute2 and BIRD in the same run
 	$(CARGO) build --locked --release -p biplaned -p biplane

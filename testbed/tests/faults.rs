@@ -33,6 +33,7 @@ const MORE_ROUNDS: usize = 24;
 /// As long as a virtual machine that is moved, or a debugger, holds a daemon up.
 const FROZEN: Duration = Duration::from_secs(20);
 
+/// Checklist: 109
 #[test]
 fn daemons_killed_ended_and_frozen_while_nothing_changes() {
     let bench = Bench::new("steadyfaults");

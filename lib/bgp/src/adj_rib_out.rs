@@ -142,6 +142,7 @@ mod tests {
         assert_eq!(gone.withdraw, BTreeMap::from([(Family::V4, vec![odd])]));
     }
 
+    /// Checklist: 70
     #[test]
     fn an_empty_table_still_has_its_end() {
         let mut rib = AdjRibOut::open(&BTreeSet::from([Family::V6]), &BTreeSet::new());

@@ -123,6 +123,7 @@ mod tests {
         other.open()
     }
 
+    /// Checklist: 3, 28
     #[test]
     fn the_smaller_hold_time_and_the_common_families() {
         let mut open = theirs(65002);
@@ -136,6 +137,7 @@ mod tests {
         assert_eq!(offer().agree(Asn(65002), &open).unwrap().hold_time, Duration::ZERO);
     }
 
+    /// Checklist: 28
     #[test]
     fn no_capabilities_mean_ipv4_and_two_octets() {
         let open = Open { capabilities: Vec::new(), ..theirs(65002) };

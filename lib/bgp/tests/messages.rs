@@ -20,6 +20,7 @@ fn why(hand: &Hand, text: &str) -> String {
     hand.speaker.routes(query).first().map(|path| path.why.clone()).unwrap_or_default()
 }
 
+/// Checklist: 19, 20, 82
 #[test]
 fn what_is_refused_or_ineligible_is_said_why() {
     let mut hand = hand();
@@ -53,6 +54,7 @@ fn what_is_refused_or_ineligible_is_said_why() {
     assert_eq!(why(&hand, "10.244.9.0/24"), "best");
 }
 
+/// Checklist: 13, 61, 62
 #[test]
 fn errors_reset_withdraw_or_pass() {
     let mut hand = hand();
@@ -93,6 +95,7 @@ fn errors_reset_withdraw_or_pass() {
     assert_eq!(hand.speaker.sessions().0, 1);
 }
 
+/// Checklist: 1
 #[test]
 fn garbage_is_answered_as_the_rfc_says() {
     let cases = [
@@ -111,6 +114,7 @@ fn garbage_is_answered_as_the_rfc_says() {
     }
 }
 
+/// Checklist: 7
 #[test]
 fn messages_out_of_place_are_fsm_errors() {
     let update = Message::Update(wire::Update { withdrawn: vec![prefix("10.244.9.0/24")], ..wire::Update::default() });
@@ -127,6 +131,7 @@ fn messages_out_of_place_are_fsm_errors() {
     assert_eq!(hand.told(conn), Some((5, 3)));
 }
 
+/// Checklist: 12
 #[test]
 fn an_open_in_pieces_and_a_burst_in_one() {
     let mut hand = hand();
@@ -179,6 +184,7 @@ fn a_notification_just_before_the_end_counts_more_than_the_end() {
     assert_eq!(hand.speaker.best(&prefix("10.244.9.0/24")), vec![], "not kept as stale");
 }
 
+/// Checklist: 8
 #[test]
 fn an_established_session_wins_against_a_newcomer() {
     let mut hand = hand();
@@ -196,6 +202,7 @@ fn an_established_session_wins_against_a_newcomer() {
     assert!(hand.closed.contains(&fourth), "silent for four minutes");
 }
 
+/// Checklist: 6
 #[test]
 fn silence_after_the_dial_ends_after_four_minutes() {
     let mut hand = hand();

@@ -58,6 +58,7 @@ fn result(order: &[Said], noise: &[Said]) -> Vec<bgp::BestPath> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
+    /// Checklist: 21
     #[test]
     fn of_arrival(paths in said(), earlier in said(), order in Just(vec![0usize, 1, 2, 3]).prop_shuffle()) {
         let shuffled: Vec<Said> = order.iter().map(|at| paths[*at].clone()).collect();

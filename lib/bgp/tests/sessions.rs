@@ -86,6 +86,7 @@ fn collisions_end_well_whatever_the_latency() {
     }
 }
 
+/// Checklist: 10
 #[test]
 fn a_passive_peer_waits() {
     let mut net = Net::new();
@@ -100,6 +101,7 @@ fn a_passive_peer_waits() {
     assert_eq!(net.dials.get(&0), None);
 }
 
+/// Checklist: 4
 #[test]
 fn a_silent_peer_expires_and_its_paths_go_at_once() {
     let mut net = Net::mesh(&[64512, 64512]);
@@ -114,6 +116,7 @@ fn a_silent_peer_expires_and_its_paths_go_at_once() {
     net.until("back", 180 * SECOND, |net| net.state(0, 2) == State::Established);
 }
 
+/// Checklist: 3
 #[test]
 fn keepalives_hold_a_session_for_hours() {
     let mut net = Net::new();
@@ -202,6 +205,7 @@ fn a_shutdown_says_so_and_nothing_opens_until_the_next_config() {
     net.until_up();
 }
 
+/// Checklist: 11
 #[test]
 fn a_removed_peer_is_told_and_forgotten() {
     let mut net = Net::mesh(&[64512, 64512, 64512]);
@@ -290,6 +294,7 @@ fn the_wrong_as_is_named_and_found_right_after_the_cure() {
     net.until("up", 5 * SECOND, |net| net.state(0, 2) == State::Established);
 }
 
+/// Checklist: 9
 #[test]
 fn an_absent_peer_is_dialed_less_and_less() {
     let mut net = Net::new();
@@ -302,6 +307,7 @@ fn an_absent_peer_is_dialed_less_and_less() {
     net.until("it dials us", 2 * SECOND, |net| net.state(0, 2) == State::Established);
 }
 
+/// Checklist: 23
 #[test]
 fn internal_paths_stay_and_a_node_is_no_transit() {
     // 1 and 2 in one AS, 3 and 4 outside; 1 knows all, the others only 1.

@@ -277,6 +277,7 @@ mod tests {
 
     proptest! {
         /// Whatever the order of wishes and notices, the tracker says just what two plain maps say.
+        /// Checklist: 107
         #[test]
         fn equals_two_maps(ops in prop::collection::vec(op(), 0..60)) {
             let mut tracker = Tracker::new();

@@ -259,6 +259,7 @@ fn a_source_that_goes_calls_for_a_read_back() {
     });
 }
 
+/// Checklist: 110
 #[test]
 fn lost_notices_call_for_a_read_back() {
     fresh(|| {

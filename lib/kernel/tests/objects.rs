@@ -10,6 +10,7 @@ use kernel::{Interest, Kernel, OpenError, Options};
 use model::kernel::{Hop, Key, Value, Via, VxlanLink, Write};
 use netns::*;
 
+/// Checklist: 117
 #[test]
 fn a_link_is_made_found_and_changed_in_place() {
     fresh(|| {
@@ -63,6 +64,7 @@ fn a_link_over_ipv6_carries_the_same_objects() {
     });
 }
 
+/// Checklist: 117
 #[test]
 fn a_link_that_is_altered_is_told_and_repaired() {
     fresh(|| {
@@ -90,6 +92,7 @@ fn a_link_that_is_altered_is_told_and_repaired() {
     });
 }
 
+/// Checklist: 118
 #[test]
 fn a_refused_link_says_who_is_in_the_way() {
     fresh(|| {
@@ -152,6 +155,7 @@ fn addresses_are_known_by_their_protocol() {
     });
 }
 
+/// Checklist: 114
 #[test]
 fn fdb_and_neighbours_are_made_altered_repaired_and_spared() {
     fresh(|| {

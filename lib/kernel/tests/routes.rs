@@ -106,6 +106,7 @@ fn flips(pool: &str, native: &Hop) {
     assert_eq!(found(&states[0].0), None);
 }
 
+/// Checklist: 18
 #[test]
 fn an_ipv4_route_is_replaced_in_one_step() {
     fresh(|| {
@@ -114,6 +115,7 @@ fn an_ipv4_route_is_replaced_in_one_step() {
     });
 }
 
+/// Checklist: 18
 #[test]
 fn an_ipv6_route_is_replaced_in_one_step() {
     fresh(|| {
@@ -130,6 +132,7 @@ fn an_ipv4_route_goes_over_an_ipv6_gateway() {
     });
 }
 
+/// Checklist: 18
 #[test]
 fn no_flip_ever_deletes() {
     fresh(|| {
@@ -196,6 +199,7 @@ fn routes_of_one_device_without_gateway_serve_both_families() {
     });
 }
 
+/// Checklist: 108
 #[test]
 fn groups_take_members_of_both_families() {
     fresh(|| {
@@ -246,6 +250,7 @@ fn routes_keep_the_preferred_source() {
     });
 }
 
+/// Checklist: 106
 #[test]
 fn a_foreign_twin_of_a_route_is_told_and_stays() {
     fresh(|| {

@@ -92,6 +92,7 @@ fn daemons_killed_at_any_moment_of_a_switch_lose_nothing_and_end_alike() {
     }
 }
 
+/// Checklist: 109
 #[test]
 fn a_killed_daemon_adopts_without_a_single_route_going() {
     for plane in Plane::BOTH {

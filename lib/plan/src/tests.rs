@@ -50,6 +50,7 @@ fn path(next_hop: &str) -> NativePath {
     NativePath { next_hop, link_local: None, peer: next_hop }
 }
 
+/// Checklist: 114
 #[test]
 fn a_remote_node_is_fdb_neighbour_and_nexthop_of_one_mac() {
     let remote = reach("n2", &["10.0.0.2", "fd00::2"]);
@@ -141,6 +142,7 @@ fn masquerade_spares_pods_multicast_and_what_is_named() {
 
 proptest! {
     /// MACs are unicast, locally administered, and differ between the nodes of a cluster.
+    /// Checklist: 116
     #[test]
     fn macs_tell_nodes_apart(numbers in prop::collection::btree_set(0..100_000u32, 2..200)) {
         let macs: std::collections::BTreeSet<_> =
@@ -173,6 +175,7 @@ proptest! {
     }
 }
 
+/// Checklist: 112
 #[test]
 fn mtu_leaves_room_for_the_outer_headers() {
     assert_eq!(vxlan_mtu(1500, &"10.0.0.1".parse().unwrap()), 1450);

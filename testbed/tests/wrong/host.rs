@@ -130,6 +130,7 @@ fn a_bgp_port_that_is_taken_is_named_and_taken_over_when_it_is_free() {
     assert!(!stage.run("n1", "biplane bgp peers").stderr.contains("port 179"));
 }
 
+/// Checklist: 118
 #[test]
 fn a_vni_that_another_device_has_is_named_and_taken_over_when_it_is_free() {
     let stage = switched("vni", &["n1", "n2"]);
@@ -155,6 +156,7 @@ fn a_vni_that_another_device_has_is_named_and_taken_over_when_it_is_free() {
     stage.good("n1", "ip link del flannel.1 && biplane status --wait --timeout 60s && ip link show biplane.vxlan up");
 }
 
+/// Checklist: 118
 #[test]
 fn a_udp_port_that_is_taken_is_named_and_taken_over_when_it_is_free() {
     let stage = switched("udp", &["n1", "n2"]);
@@ -185,6 +187,7 @@ fn without_cap_net_admin_nothing_is_begun() {
     stage.good("n1", "test -z \"$(ls -A /var/lib/biplane/store)\"");
 }
 
+/// Checklist: 106
 #[test]
 fn a_foreign_route_on_our_key_is_left_alone_and_named_from_the_start() {
     let stage = switched("key", &["n1", "n2"]);

@@ -66,6 +66,7 @@ fn both_ways(mut paths: Vec<Path>, max_paths: usize) -> (usize, Vec<(u8, Reason)
     (set, names(&paths))
 }
 
+/// Checklist: 21
 #[test]
 fn every_step_decides() {
     // In each row path 2 is better by this step and path 1 by every later one.
@@ -122,6 +123,7 @@ fn different_ases_of_equal_length_are_equal() {
     assert_eq!(both_ways(vec![path(1, |_| {}), other], 16).0, 2);
 }
 
+/// Checklist: 21
 #[test]
 fn med_counts_inside_one_neighbour_as_only() {
     // The classic: comparing pairs gives another winner for each order of arrival.

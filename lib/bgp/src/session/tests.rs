@@ -126,6 +126,7 @@ fn the_table_is_complete() {
     assert_eq!(rows.len(), inputs().len() + 1);
 }
 
+/// Checklist: 5
 #[test]
 fn what_restarts_the_hold_timer() {
     let (mut session, mut chance) = session_in(State::Established, 9);
@@ -140,18 +141,21 @@ fn what_restarts_the_hold_timer() {
     assert_eq!(hold(&session), Some(at(12)), "only what the RFC names");
 }
 
+/// Checklist: 6
 #[test]
 fn a_silent_peer_is_held_for_four_minutes_in_open_sent() {
     let (session, _) = session_in(State::OpenSent, 9);
     assert_eq!(session.timers.at(Timer::Hold), Some(at(240)));
 }
 
+/// Checklist: 3
 #[test]
 fn hold_time_zero_means_no_timers() {
     let (session, _) = session_in(State::Established, 0);
     assert_eq!(session.timers.next(), None);
 }
 
+/// Checklist: 3
 #[test]
 fn keepalives_come_every_third_of_the_hold_time_and_never_twice_a_second() {
     let (mut session, mut chance) = session_in(State::Established, 3);
