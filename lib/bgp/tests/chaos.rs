@@ -135,7 +135,7 @@ proptest! {
             communities: vec![1, 2],
             ..wire::Attributes::default()
         };
-        let own = [prefix("10.244.9.0/24"), prefix("10.244.10.0/24")];
+        let own = [(prefix("10.244.9.0/24"), 0), (prefix("10.244.10.0/24"), 0)];
         let mut bytes = wire::encode(&wire::Message::Open(Hand::open(65002, 2)), &hand.negotiated).unwrap().to_vec();
         bytes.extend_from_slice(&wire::encode(&wire::Message::Keepalive, &hand.negotiated).unwrap());
         for update in wire::encode_announce(&own, address(2), None, &attributes, &hand.negotiated).unwrap() {

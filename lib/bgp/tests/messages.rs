@@ -63,7 +63,7 @@ fn errors_reset_withdraw_or_pass() {
     assert_eq!(hand.speaker.best(&prefix("10.244.10.0/24")).len(), 1);
     // ORIGIN of two octets: treat as withdraw (RFC 7606), and the path that was there goes.
     let mut update = wire::encode_announce(
-        &[prefix("10.244.10.0/24")],
+        &[(prefix("10.244.10.0/24"), 0)],
         address(2),
         None,
         &wire::Attributes { as_path: wire::AsPath::sequence([Asn(65002)]), ..wire::Attributes::default() },
@@ -117,7 +117,8 @@ fn garbage_is_answered_as_the_rfc_says() {
 /// Checklist: 7
 #[test]
 fn messages_out_of_place_are_fsm_errors() {
-    let update = Message::Update(wire::Update { withdrawn: vec![prefix("10.244.9.0/24")], ..wire::Update::default() });
+    let withdrawn = vec![wire::Withdrawn { prefix: prefix("10.244.9.0/24"), path_id: 0 }];
+    let update = Message::Update(wire::Update { withdrawn, ..wire::Update::default() });
     let mut hand = hand();
     let conn = hand.connect(2);
     hand.say(conn, &Message::Keepalive);
@@ -142,12 +143,12 @@ fn an_open_in_pieces_and_a_burst_in_one() {
     }
     let mut burst = wire::encode(&Message::Keepalive, &hand.negotiated).unwrap().to_vec();
     let attributes = wire::Attributes { as_path: wire::AsPath::sequence([Asn(65002)]), ..wire::Attributes::default() };
-    let slice = [prefix("10.244.9.0/24")];
+    let slice = [(prefix("10.244.9.0/24"), 0)];
     for bytes in wire::encode_announce(&slice, address(2), None, &attributes, &hand.negotiated).unwrap() {
         burst.extend_from_slice(&bytes);
     }
     hand.bytes(conn, &burst);
-    assert_eq!(hand.speaker.best(&slice[0]).len(), 1);
+    assert_eq!(hand.speaker.best(&slice[0].0).len(), 1);
 }
 
 #[test]

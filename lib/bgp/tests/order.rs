@@ -47,7 +47,8 @@ fn result(order: &[Said], noise: &[Said]) -> Vec<bgp::BestPath> {
             ..wire::Attributes::default()
         };
         let updates =
-            wire::encode_announce(&[prefix(SLICE)], address(path.peer), None, &attributes, &hand.negotiated).unwrap();
+            wire::encode_announce(&[(prefix(SLICE), 0)], address(path.peer), None, &attributes, &hand.negotiated)
+                .unwrap();
         for bytes in updates {
             hand.bytes(conns[usize::from(path.peer) - 2], &bytes);
         }

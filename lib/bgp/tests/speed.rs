@@ -14,8 +14,8 @@ use wire::{AsPath, Attributes};
 
 /// `count` /28 slices of 16.0.0.0/4, `each` to an UPDATE.
 fn updates(hand: &Hand, count: u32, each: usize) -> Vec<u8> {
-    let prefixes: Vec<Prefix> =
-        (0..count).map(|n| Prefix::new(Ipv4Addr::from(0x1000_0000 + (n << 4)).into(), 28).unwrap()).collect();
+    let prefixes: Vec<(Prefix, u32)> =
+        (0..count).map(|n| (Prefix::new(Ipv4Addr::from(0x1000_0000 + (n << 4)).into(), 28).unwrap(), 0)).collect();
     let mut stream = Vec::new();
     for (at, group) in prefixes.chunks(each).enumerate() {
         let ases = [65002, 100_000 + at as u32 % 5000].map(Asn);

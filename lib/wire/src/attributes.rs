@@ -22,16 +22,18 @@ pub struct Attributes {
     pub atomic_aggregate: bool,
     /// AGGREGATOR (7): who aggregated.
     pub aggregator: Option<(Asn, Ipv4Addr)>,
-    /// COMMUNITIES (8, RFC 1997), in the order of the message.
+    /// COMMUNITIES (8, RFC 1997), sorted and each once on the wire and when they come from it.
     pub communities: Vec<u32>,
-    /// LARGE_COMMUNITY (32, RFC 8092), in the order of the message, each once.
+    /// LARGE_COMMUNITY (32, RFC 8092), sorted and each once likewise.
     pub large_communities: Vec<[u32; 3]>,
-    /// EXTENDED COMMUNITIES (16, RFC 4360), in the order of the message.
+    /// EXTENDED COMMUNITIES (16, RFC 4360), sorted and each once on the wire and when they come from it.
     pub ext_communities: Vec<u64>,
     /// ORIGINATOR_ID (9, RFC 4456); internal peers only.
     pub originator_id: Option<Ipv4Addr>,
     /// CLUSTER_LIST (10, RFC 4456); internal peers only.
     pub cluster_list: Vec<Ipv4Addr>,
+    /// ONLY_TO_CUSTOMER (35, RFC 9234): the AS behind which the path must go down only.
+    pub only_to_customer: Option<Asn>,
     /// Optional transitive attributes that we do not interpret, in the order of their codes.
     pub unknown: Vec<RawAttribute>,
 }

@@ -2,28 +2,28 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use model::{Family, Prefix};
-use rustbgpd_wire::attribute::{
-    Aggregator, AsPathSegment, ExtendedCommunity, LargeCommunity, MpReachNlri, MpUnreachNlri, PathAttribute,
-    encode_path_attributes,
-};
-use rustbgpd_wire::nlri::{Ipv4Prefix, Ipv6Prefix, NlriEntry};
-use rustbgpd_wire::{
-    Afi, GracefulRestartFamily, NotificationCode, NotificationMessage, OpenMessage, RouteRefreshMessage, Safi,
-    UpdateMessage, encode_message_with_limit,
-};
 
-use crate::decode::FQDN;
+mod attributes;
+
+use attributes::encode_attributes;
+
+use crate::family_codes::{UNICAST, afi_of};
+use crate::frame::{begin, kind};
 use crate::{
-    Announced, Attributes, Capability, EncodeError, HEADER, MAX_MESSAGE, Message, Negotiated, Open, Origin, Segment,
-    Update,
+    Announced, Attributes, EncodeError, HEADER, Message, Negotiated, RouteRefresh, Update, Withdrawn, nlri,
+    open_message,
 };
 
 /// Header of an UPDATE and its two length fields.
 const UPDATE_HEADER: usize = HEADER + 4;
 /// Flags, code and a two-octet length of an attribute.
 const ATTRIBUTE_HEADER: usize = 4;
+/// MP_REACH_NLRI.
+const MP_REACH: u8 = 14;
+/// MP_UNREACH_NLRI.
+const MP_UNREACH: u8 = 15;
 
 /// Encodes one message.
 ///
@@ -31,38 +31,42 @@ const ATTRIBUTE_HEADER: usize = 4;
 /// A value that has no form on the wire; a message longer than the session allows; an [`Update`] whose prefixes do not
 /// fit one UPDATE (see [`EncodeError::OneUpdate`]: use [`encode_announce`] and [`encode_withdraw`]).
 pub fn encode(message: &Message, negotiated: &Negotiated) -> Result<Bytes, EncodeError> {
-    let codec = match message {
-        Message::Open(open) => rustbgpd_wire::Message::Open(open_of(open)?),
-        Message::Update(update) => return encode_update(update, negotiated),
-        Message::Notification(n) => rustbgpd_wire::Message::Notification(NotificationMessage::new(
-            NotificationCode::from_u8(n.code),
-            n.subcode,
-            n.data.clone(),
-        )),
-        Message::Keepalive => rustbgpd_wire::Message::Keepalive,
-        Message::RouteRefresh(refresh) => {
-            let Some(family) = refresh.family else {
-                return Err(EncodeError::Value { field: "ROUTE-REFRESH", value: "no family".to_owned() });
-            };
-            let mut message = RouteRefreshMessage::new(afi_of(family), Safi::Unicast);
-            message.subtype_raw = refresh.subtype;
-            rustbgpd_wire::Message::RouteRefresh(message)
+    let max = negotiated.max_message;
+    match message {
+        Message::Open(open) => open_message::encode(open),
+        Message::Update(update) => encode_update(update, negotiated),
+        Message::Notification(n) => {
+            let mut octets = begin(kind::NOTIFICATION, 2 + n.data.len(), max)?;
+            octets.put_slice(&[n.code, n.subcode]);
+            octets.put_slice(&n.data);
+            Ok(octets.freeze())
         }
-    };
-    // RFC 8654 section 3: OPEN stays within 4096.
-    let max = if matches!(message, Message::Open(_)) { MAX_MESSAGE as u16 } else { limit(negotiated) };
-    encode_message_with_limit(&codec, max).map(BytesMut::freeze).map_err(|error| of(error, usize::from(max)))
+        Message::Keepalive => Ok(begin(kind::KEEPALIVE, 0, max)?.freeze()),
+        Message::RouteRefresh(refresh) => encode_route_refresh(refresh, max),
+    }
 }
 
-/// Packs prefixes of one family, with their attributes and next hop, into as few UPDATEs as hold them, in the order
-/// given. IPv4 prefixes with an IPv4 next hop go into the body; everything else goes into MP_REACH_NLRI, which comes
-/// first in the list (RFC 7606 section 5.1). No prefixes, no messages.
+fn encode_route_refresh(refresh: &RouteRefresh, max: usize) -> Result<Bytes, EncodeError> {
+    let Some(family) = refresh.family else {
+        return Err(EncodeError::Value { field: "ROUTE-REFRESH", value: "no family".to_owned() });
+    };
+    let mut octets = begin(kind::ROUTE_REFRESH, 4, max)?;
+    octets.put_u16(afi_of(family));
+    octets.put_slice(&[refresh.subtype, UNICAST]);
+    Ok(octets.freeze())
+}
+
+/// Packs prefixes of one family, each with its path identifier (0 and not sent without add-path), with their attributes
+/// and next hop, into as few UPDATEs as hold them, in the order given. IPv4 prefixes with an IPv4 next hop go into the
+/// body; everything else goes into MP_REACH_NLRI, which comes first in the list (RFC 7606 section 5.1). No prefixes, no
+/// messages.
 ///
 /// # Errors
-/// Prefixes of both families, or of one that was not negotiated; an IPv6 prefix with an IPv4 next hop; attributes that
-/// leave no room for a prefix or have no form on the wire.
+/// Prefixes of both families, or of one that was not negotiated; an IPv6 prefix with an IPv4 next hop, or an IPv4 prefix
+/// with an IPv6 one that was not negotiated (RFC 8950); attributes that leave no room for a prefix or have no form on
+/// the wire.
 pub fn encode_announce(
-    prefixes: &[Prefix],
+    prefixes: &[(Prefix, u32)],
     next_hop: IpAddr,
     link_local: Option<Ipv6Addr>,
     attributes: &Attributes,
@@ -71,43 +75,31 @@ pub fn encode_announce(
     let Some(family) = one_family(prefixes, negotiated)? else {
         return Ok(Vec::new());
     };
-    let body_next_hop = body_next_hop(family, next_hop, link_local)?;
-    let shared = encode_attributes(attributes, body_next_hop, negotiated)?;
-    let fixed = shared.len()
-        + match body_next_hop {
-            Some(_) => 0,
-            None => mp_reach_header(next_hop, link_local),
-        };
-    pack(prefixes, fixed, negotiated, |chunk| match body_next_hop {
-        Some(_) => {
-            Ok(UpdateMessage { withdrawn_routes: Bytes::new(), path_attributes: shared.clone(), nlri: nlri_of(chunk) })
-        }
-        None => {
-            let mut list = encode_list(&[mp_reach(family, next_hop, link_local, chunk)], negotiated)?;
-            list.extend_from_slice(&shared);
-            Ok(UpdateMessage { withdrawn_routes: Bytes::new(), path_attributes: list.into(), nlri: Bytes::new() })
-        }
+    let hop = NextHop::of(family, next_hop, link_local, negotiated)?;
+    let shared = encode_attributes(attributes, hop.body(), negotiated)?;
+    let add_path = negotiated.add_path_send.contains(&family);
+    let fixed = shared.len() + hop.mp_reach_size();
+    pack(prefixes, add_path, fixed, negotiated, |chunk| match hop {
+        NextHop::Body(_) => compose(&[], &[&shared], chunk, negotiated),
+        NextHop::MpReach { .. } => compose(&[], &[&hop.mp_reach(family, chunk)?, &shared], &[], negotiated),
     })
 }
 
-/// Packs withdrawals of one family into as few UPDATEs as hold them, in the order given: IPv4 in the body, IPv6 in
-/// MP_UNREACH_NLRI. No prefixes, no messages.
+/// Packs withdrawals of one family, each with its path identifier (0 and not sent without add-path), into as few UPDATEs
+/// as hold them, in the order given: IPv4 in the body, IPv6 in MP_UNREACH_NLRI. No prefixes, no messages.
 ///
 /// # Errors
 /// Prefixes of both families, or of one that was not negotiated.
-pub fn encode_withdraw(prefixes: &[Prefix], negotiated: &Negotiated) -> Result<Vec<Bytes>, EncodeError> {
+pub fn encode_withdraw(prefixes: &[(Prefix, u32)], negotiated: &Negotiated) -> Result<Vec<Bytes>, EncodeError> {
     let Some(family) = one_family(prefixes, negotiated)? else {
         return Ok(Vec::new());
     };
+    let add_path = negotiated.add_path_send.contains(&family);
     // AFI and SAFI.
     let fixed = if family == Family::V4 { 0 } else { ATTRIBUTE_HEADER + 3 };
-    pack(prefixes, fixed, negotiated, |chunk| {
-        Ok(if family == Family::V4 {
-            UpdateMessage { withdrawn_routes: nlri_of(chunk), path_attributes: Bytes::new(), nlri: Bytes::new() }
-        } else {
-            let list = encode_list(&[mp_unreach(family, chunk)], negotiated)?;
-            UpdateMessage { withdrawn_routes: Bytes::new(), path_attributes: list.into(), nlri: Bytes::new() }
-        })
+    pack(prefixes, add_path, fixed, negotiated, |chunk| match family {
+        Family::V4 => compose(chunk, &[], &[], negotiated),
+        Family::V6 => compose(&[], &[&mp_unreach(family, chunk)?], &[], negotiated),
     })
 }
 
@@ -117,11 +109,10 @@ pub fn encode_withdraw(prefixes: &[Prefix], negotiated: &Negotiated) -> Result<V
 /// The family was not negotiated.
 pub fn encode_end_of_rib(family: Family, negotiated: &Negotiated) -> Result<Bytes, EncodeError> {
     check_negotiated(family, negotiated)?;
-    let path_attributes = match family {
-        Family::V4 => Bytes::new(),
-        Family::V6 => encode_list(&[mp_unreach(family, &[])], negotiated)?.into(),
-    };
-    finish(&UpdateMessage { withdrawn_routes: Bytes::new(), path_attributes, nlri: Bytes::new() }, negotiated)
+    match family {
+        Family::V4 => compose(&[], &[], &[], negotiated),
+        Family::V6 => compose(&[], &[&mp_unreach(family, &[])?], &[], negotiated),
+    }
 }
 
 /// All of it in one UPDATE.
@@ -132,53 +123,45 @@ fn encode_update(update: &Update, negotiated: &Negotiated) -> Result<Bytes, Enco
         }
         return Err(EncodeError::OneUpdate("End-of-RIB and prefixes"));
     }
-    for family in update.withdrawn.iter().map(Prefix::family).chain(update.announced.iter().map(|a| a.prefix.family()))
-    {
+    let withdrawn_families = update.withdrawn.iter().map(|w| w.prefix.family());
+    for family in withdrawn_families.chain(update.announced.iter().map(|a| a.prefix.family())) {
         check_negotiated(family, negotiated)?;
     }
-    let (withdrawn4, withdrawn6): (Vec<Prefix>, Vec<Prefix>) =
-        update.withdrawn.iter().partition(|prefix| prefix.family() == Family::V4);
+    let add_path = |family| negotiated.add_path_send.contains(&family);
+    let path = |w: &Withdrawn| (w.prefix, w.path_id);
+    let (withdrawn4, withdrawn6): (Vec<_>, Vec<_>) =
+        update.withdrawn.iter().map(path).partition(|(prefix, _)| prefix.family() == Family::V4);
     let (body, mp): (Vec<Announced>, Vec<Announced>) =
         update.announced.iter().partition(|a| a.prefix.family() == Family::V4 && a.next_hop.is_ipv4());
-    let body = Group::of(&body)?;
-    let mp = Group::of(&mp)?;
+    let body = Group::of(&body, negotiated)?;
+    let mp = Group::of(&mp, negotiated)?;
     let mut list = Vec::new();
     if let Some(group) = &mp {
-        body_next_hop(group.family, group.next_hop, group.link_local)?;
-        list = encode_list(&[mp_reach(group.family, group.next_hop, group.link_local, &group.prefixes)], negotiated)?;
+        list = group.hop.mp_reach(group.family, &nlri::list(&group.prefixes, add_path(group.family)))?;
     }
     if !withdrawn6.is_empty() {
-        list.extend(encode_list(&[mp_unreach(Family::V6, &withdrawn6)], negotiated)?);
+        list.extend(mp_unreach(Family::V6, &nlri::list(&withdrawn6, add_path(Family::V6)))?);
     }
-    let mut nlri = Bytes::new();
-    let mut next_hop = None;
-    if let Some(group) = &body {
-        next_hop = body_next_hop(group.family, group.next_hop, group.link_local)?;
-        nlri = nlri_of(&group.prefixes);
-    }
-    match &update.attributes {
-        Some(attributes) if body.is_some() || mp.is_some() => {
-            list.extend_from_slice(&encode_attributes(attributes, next_hop, negotiated)?);
-        }
-        None if body.is_some() || mp.is_some() => {
+    if body.is_some() || mp.is_some() {
+        let Some(attributes) = &update.attributes else {
             return Err(EncodeError::Value { field: "announced prefixes", value: "no attributes".to_owned() });
-        }
-        _ => {}
+        };
+        let next_hop = body.as_ref().and_then(|group| group.hop.body());
+        list.extend_from_slice(&encode_attributes(attributes, next_hop, negotiated)?);
     }
-    let raw = UpdateMessage { withdrawn_routes: nlri_of(&withdrawn4), path_attributes: list.into(), nlri };
-    finish(&raw, negotiated)
+    let announced4 = body.map(|group| nlri::list(&group.prefixes, add_path(Family::V4))).unwrap_or_default();
+    compose(&nlri::list(&withdrawn4, add_path(Family::V4)), &[&list], &announced4, negotiated)
 }
 
 /// Announced prefixes that share family and next hops.
 struct Group {
     family: Family,
-    next_hop: IpAddr,
-    link_local: Option<Ipv6Addr>,
-    prefixes: Vec<Prefix>,
+    hop: NextHop,
+    prefixes: Vec<(Prefix, u32)>,
 }
 
 impl Group {
-    fn of(announced: &[Announced]) -> Result<Option<Group>, EncodeError> {
+    fn of(announced: &[Announced], negotiated: &Negotiated) -> Result<Option<Group>, EncodeError> {
         let Some(first) = announced.first() else {
             return Ok(None);
         };
@@ -190,233 +173,150 @@ impl Group {
         if !announced.iter().all(same) {
             return Err(EncodeError::OneUpdate("prefixes with different next hops or families in MP_REACH_NLRI"));
         }
+        let family = first.prefix.family();
         Ok(Some(Group {
-            family: first.prefix.family(),
-            next_hop: first.next_hop,
-            link_local: first.link_local,
-            prefixes: announced.iter().map(|a| a.prefix).collect(),
+            family,
+            hop: NextHop::of(family, first.next_hop, first.link_local, negotiated)?,
+            prefixes: announced.iter().map(|a| (a.prefix, a.path_id)).collect(),
         }))
     }
 }
 
-/// Cuts `prefixes` so that each message fits, `fixed` octets of attributes included.
+/// Cuts `prefixes` so that each message fits, `fixed` octets of attributes included, and gives the NLRI of each to
+/// `message`.
 fn pack(
-    prefixes: &[Prefix],
+    prefixes: &[(Prefix, u32)],
+    add_path: bool,
     fixed: usize,
     negotiated: &Negotiated,
-    mut message: impl FnMut(&[Prefix]) -> Result<UpdateMessage, EncodeError>,
+    mut message: impl FnMut(&[u8]) -> Result<Bytes, EncodeError>,
 ) -> Result<Vec<Bytes>, EncodeError> {
-    let max = usize::from(limit(negotiated));
+    let max = limit(negotiated);
     let room = max.saturating_sub(UPDATE_HEADER + fixed);
     let mut messages = Vec::new();
-    let mut rest = prefixes;
-    while !rest.is_empty() {
-        let mut used = 0;
-        let fit = rest
-            .iter()
-            .take_while(|prefix| {
-                used += nlri_size(prefix);
-                used <= room
-            })
-            .count();
-        if fit == 0 {
-            return Err(EncodeError::TooLong { size: UPDATE_HEADER + fixed + used, max });
+    let mut chunk = Vec::new();
+    for (prefix, path_id) in prefixes {
+        let size = nlri::size(prefix, add_path);
+        if size > room {
+            return Err(EncodeError::TooLong { size: UPDATE_HEADER + fixed + size, max });
         }
-        let (chunk, behind) = rest.split_at(fit);
-        messages.push(finish(&message(chunk)?, negotiated)?);
-        rest = behind;
+        if chunk.len() + size > room {
+            messages.push(message(&chunk)?);
+            chunk.clear();
+        }
+        nlri::put(&mut chunk, prefix, *path_id, add_path);
+    }
+    if !chunk.is_empty() {
+        messages.push(message(&chunk)?);
     }
     Ok(messages)
 }
 
-fn finish(raw: &UpdateMessage, negotiated: &Negotiated) -> Result<Bytes, EncodeError> {
-    let max = limit(negotiated);
-    let size = raw.encoded_len();
-    if size > usize::from(max) {
-        return Err(EncodeError::TooLong { size, max: usize::from(max) });
+/// An UPDATE of its sections; the attributes in pieces.
+fn compose(withdrawn: &[u8], attributes: &[&[u8]], nlri: &[u8], negotiated: &Negotiated) -> Result<Bytes, EncodeError> {
+    let list: usize = attributes.iter().map(|piece| piece.len()).sum();
+    let mut octets = begin(kind::UPDATE, 4 + withdrawn.len() + list + nlri.len(), negotiated.max_message)?;
+    // Both fit, as the message does.
+    octets.put_u16(withdrawn.len() as u16);
+    octets.put_slice(withdrawn);
+    octets.put_u16(list as u16);
+    for piece in attributes {
+        octets.put_slice(piece);
     }
-    let mut octets = BytesMut::with_capacity(size);
-    raw.encode_with_limit(&mut octets, max).map_err(|error| of(error, usize::from(max)))?;
+    octets.put_slice(nlri);
     Ok(octets.freeze())
 }
 
-/// NEXT_HOP for prefixes that go into the body; `None` for those that go into MP_REACH_NLRI.
-fn body_next_hop(
-    family: Family,
-    next_hop: IpAddr,
-    link_local: Option<Ipv6Addr>,
-) -> Result<Option<Ipv4Addr>, EncodeError> {
-    if let Some(address) = link_local.filter(|address| !address.is_unicast_link_local()) {
-        return Err(EncodeError::Value { field: "link-local next hop", value: address.to_string() });
-    }
-    match (family, next_hop) {
-        (Family::V4, IpAddr::V4(address)) => Ok(Some(address)),
-        (Family::V6, IpAddr::V4(_)) => Err(EncodeError::NextHop),
-        (_, IpAddr::V6(_)) => Ok(None),
-    }
+/// Where the next hop of a group stands.
+#[derive(Clone, Copy)]
+enum NextHop {
+    /// In NEXT_HOP, and the prefixes in the body.
+    Body(Ipv4Addr),
+    /// In MP_REACH_NLRI, with the prefixes.
+    MpReach { global: Ipv6Addr, link_local: Option<Ipv6Addr> },
 }
 
-/// Attribute header, AFI, SAFI, next hop with its length, and the reserved octet.
-fn mp_reach_header(next_hop: IpAddr, link_local: Option<Ipv6Addr>) -> usize {
-    let next_hop = match (next_hop, link_local) {
-        (IpAddr::V4(_), _) => 4,
-        (IpAddr::V6(_), None) => 16,
-        (IpAddr::V6(_), Some(_)) => 32,
-    };
-    ATTRIBUTE_HEADER + 2 + 1 + 1 + next_hop + 1
-}
-
-fn mp_reach(family: Family, next_hop: IpAddr, link_local: Option<Ipv6Addr>, prefixes: &[Prefix]) -> PathAttribute {
-    PathAttribute::MpReachNlri(Box::new(MpReachNlri {
-        afi: afi_of(family),
-        safi: Safi::Unicast,
-        next_hop,
-        link_local_next_hop: link_local,
-        announced: entries_of(prefixes),
-        flowspec_announced: Vec::new(),
-        evpn_announced: Vec::new(),
-        bgpls_announced: Vec::new(),
-        vpn_announced: Vec::new(),
-        labeled_announced: Vec::new(),
-        rtc_announced: Vec::new(),
-    }))
-}
-
-fn mp_unreach(family: Family, prefixes: &[Prefix]) -> PathAttribute {
-    PathAttribute::MpUnreachNlri(Box::new(MpUnreachNlri {
-        afi: afi_of(family),
-        safi: Safi::Unicast,
-        withdrawn: entries_of(prefixes),
-        flowspec_withdrawn: Vec::new(),
-        evpn_withdrawn: Vec::new(),
-        bgpls_withdrawn: Vec::new(),
-        vpn_withdrawn: Vec::new(),
-        labeled_withdrawn: Vec::new(),
-        rtc_withdrawn: Vec::new(),
-    }))
-}
-
-fn entries_of(prefixes: &[Prefix]) -> Vec<NlriEntry> {
-    prefixes
-        .iter()
-        .map(|prefix| NlriEntry {
-            path_id: 0,
-            prefix: match prefix.address() {
-                IpAddr::V4(address) => rustbgpd_wire::Prefix::V4(Ipv4Prefix::new(address, prefix.len())),
-                IpAddr::V6(address) => rustbgpd_wire::Prefix::V6(Ipv6Prefix::new(address, prefix.len())),
-            },
-        })
-        .collect()
-}
-
-/// Octets of a prefix in NLRI: its length, and as much of the address as that covers (RFC 4271 section 4.3).
-fn nlri_size(prefix: &Prefix) -> usize {
-    1 + usize::from(prefix.len().div_ceil(8))
-}
-
-/// NLRI of the body.
-fn nlri_of(prefixes: &[Prefix]) -> Bytes {
-    let mut nlri = BytesMut::with_capacity(prefixes.iter().map(nlri_size).sum());
-    for prefix in prefixes {
-        nlri.put_u8(prefix.len());
-        let used = nlri_size(prefix) - 1;
-        match prefix.address() {
-            IpAddr::V4(address) => nlri.put_slice(&address.octets()[..used]),
-            IpAddr::V6(address) => nlri.put_slice(&address.octets()[..used]),
+impl NextHop {
+    fn of(
+        family: Family,
+        next_hop: IpAddr,
+        link_local: Option<Ipv6Addr>,
+        negotiated: &Negotiated,
+    ) -> Result<NextHop, EncodeError> {
+        if let Some(address) = link_local.filter(|address| !address.is_unicast_link_local()) {
+            return Err(EncodeError::Value { field: "link-local next hop", value: address.to_string() });
         }
-    }
-    nlri.freeze()
-}
-
-/// The shared attributes with NEXT_HOP, in the order of their codes.
-fn encode_attributes(
-    attributes: &Attributes,
-    next_hop: Option<Ipv4Addr>,
-    negotiated: &Negotiated,
-) -> Result<Bytes, EncodeError> {
-    let mut list = vec![PathAttribute::Origin(match attributes.origin {
-        Origin::Igp => rustbgpd_wire::attribute::Origin::Igp,
-        Origin::Egp => rustbgpd_wire::attribute::Origin::Egp,
-        Origin::Incomplete => rustbgpd_wire::attribute::Origin::Incomplete,
-    })];
-    list.push(PathAttribute::AsPath(as_path_of(attributes)?));
-    list.extend(next_hop.map(PathAttribute::NextHop));
-    list.extend(attributes.med.map(PathAttribute::Med));
-    list.extend(attributes.local_pref.map(PathAttribute::LocalPref));
-    if attributes.atomic_aggregate {
-        list.push(PathAttribute::AtomicAggregate);
-    }
-    list.extend(
-        attributes
-            .aggregator
-            .map(|(asn, router_id)| PathAttribute::Aggregator(Aggregator { asn: asn.0, router_id, partial: false })),
-    );
-    // An empty list of these is malformed (RFC 7606 sections 7.8, 7.10, 7.14).
-    if !attributes.communities.is_empty() {
-        list.push(PathAttribute::Communities(attributes.communities.clone()));
-    }
-    list.extend(attributes.originator_id.map(PathAttribute::OriginatorId));
-    if !attributes.cluster_list.is_empty() {
-        list.push(PathAttribute::ClusterList(attributes.cluster_list.clone()));
-    }
-    if !attributes.ext_communities.is_empty() {
-        let values = attributes.ext_communities.iter().copied().map(ExtendedCommunity::new).collect();
-        list.push(PathAttribute::ExtendedCommunities(values));
-    }
-    if !attributes.large_communities.is_empty() {
-        let values = attributes.large_communities.iter().map(|[a, b, c]| LargeCommunity::new(*a, *b, *c)).collect();
-        list.push(PathAttribute::LargeCommunities(values));
-    }
-    for raw in &attributes.unknown {
-        list.push(PathAttribute::Unknown(rustbgpd_wire::attribute::RawAttribute {
-            flags: raw.flags,
-            type_code: raw.code,
-            data: raw.value.clone(),
-        }));
-    }
-    encode_list(&list, negotiated).map(Bytes::from)
-}
-
-/// AS_PATH for the codec. A segment holds at most 255 ASes; longer ones are cut.
-fn as_path_of(attributes: &Attributes) -> Result<rustbgpd_wire::attribute::AsPath, EncodeError> {
-    let mut segments = Vec::with_capacity(attributes.as_path.0.len());
-    for segment in &attributes.as_path.0 {
-        match segment {
-            Segment::Sequence(ases) => {
-                segments.extend(
-                    ases.chunks(255).map(|part| AsPathSegment::AsSequence(part.iter().map(|asn| asn.0).collect())),
-                );
-            }
-            Segment::Set(_) => {
-                let value = format!("{}: AS_SET is not sent (RFC 9774)", attributes.as_path);
-                return Err(EncodeError::Value { field: "AS_PATH", value });
+        match (family, next_hop) {
+            (Family::V4, IpAddr::V4(address)) => Ok(NextHop::Body(address)),
+            (Family::V6, IpAddr::V4(_)) => Err(EncodeError::NextHop),
+            (Family::V4, IpAddr::V6(_)) if !negotiated.extended_next_hop => Err(EncodeError::ExtendedNextHop),
+            // Without a global address, the link-local one stands in both places: that is what most others read.
+            (_, IpAddr::V6(global)) => {
+                let link_local = link_local.or(Some(global).filter(Ipv6Addr::is_unicast_link_local));
+                Ok(NextHop::MpReach { global, link_local })
             }
         }
     }
-    Ok(rustbgpd_wire::attribute::AsPath { segments })
-}
 
-/// Encodes a list of attributes; none may be longer than its length field can say.
-fn encode_list(list: &[PathAttribute], negotiated: &Negotiated) -> Result<Vec<u8>, EncodeError> {
-    let max = usize::from(limit(negotiated));
-    let mut octets = Vec::new();
-    for attribute in list {
-        let before = octets.len();
-        encode_path_attributes(std::slice::from_ref(attribute), &mut octets, negotiated.four_octet_as, false)
-            .map_err(|error| of(error, max))?;
-        // The codec cuts a longer length to 16 bits.
-        if octets.len() - before > usize::from(u16::MAX) {
-            return Err(EncodeError::TooLong { size: octets.len() + UPDATE_HEADER, max });
+    const fn body(self) -> Option<Ipv4Addr> {
+        match self {
+            NextHop::Body(address) => Some(address),
+            NextHop::MpReach { .. } => None,
         }
     }
+
+    /// Octets of MP_REACH_NLRI without its prefixes: header, AFI, SAFI, next hop with its length, and the reserved octet.
+    const fn mp_reach_size(self) -> usize {
+        match self {
+            NextHop::Body(_) => 0,
+            NextHop::MpReach { link_local: None, .. } => ATTRIBUTE_HEADER + 2 + 1 + 1 + 16 + 1,
+            NextHop::MpReach { link_local: Some(_), .. } => ATTRIBUTE_HEADER + 2 + 1 + 1 + 32 + 1,
+        }
+    }
+
+    fn mp_reach(self, family: Family, nlri: &[u8]) -> Result<Vec<u8>, EncodeError> {
+        let NextHop::MpReach { global, link_local } = self else {
+            return Ok(Vec::new());
+        };
+        let mut head = [0; 5 + 32];
+        let afi = afi_of(family).to_be_bytes();
+        let used = if link_local.is_some() { 32 } else { 16 };
+        head[..4].copy_from_slice(&[afi[0], afi[1], UNICAST, used]);
+        head[4..20].copy_from_slice(&global.octets());
+        if let Some(address) = link_local {
+            head[20..36].copy_from_slice(&address.octets());
+        }
+        // The reserved octet is the zero behind the next hop.
+        mp_attribute(MP_REACH, &head[..5 + usize::from(used)], nlri)
+    }
+}
+
+fn mp_unreach(family: Family, nlri: &[u8]) -> Result<Vec<u8>, EncodeError> {
+    let afi = afi_of(family).to_be_bytes();
+    mp_attribute(MP_UNREACH, &[afi[0], afi[1], UNICAST], nlri)
+}
+
+/// An optional non-transitive attribute, its length in one octet if that will do.
+fn mp_attribute(code: u8, head: &[u8], nlri: &[u8]) -> Result<Vec<u8>, EncodeError> {
+    let length = head.len() + nlri.len();
+    let mut octets = Vec::with_capacity(ATTRIBUTE_HEADER + length);
+    if let Ok(short) = u8::try_from(length) {
+        octets.extend_from_slice(&[0x80, code, short]);
+    } else {
+        let too_long = |_| EncodeError::TooLong { size: UPDATE_HEADER + length, max: crate::MAX_EXTENDED_MESSAGE };
+        let [high, low] = u16::try_from(length).map_err(too_long)?.to_be_bytes();
+        octets.extend_from_slice(&[0x90, code, high, low]);
+    }
+    octets.extend_from_slice(head);
+    octets.extend_from_slice(nlri);
     Ok(octets)
 }
 
-fn one_family(prefixes: &[Prefix], negotiated: &Negotiated) -> Result<Option<Family>, EncodeError> {
-    let Some(family) = prefixes.first().map(Prefix::family) else {
+fn one_family(prefixes: &[(Prefix, u32)], negotiated: &Negotiated) -> Result<Option<Family>, EncodeError> {
+    let Some(family) = prefixes.first().map(|(prefix, _)| prefix.family()) else {
         return Ok(None);
     };
-    if prefixes.iter().any(|prefix| prefix.family() != family) {
+    if prefixes.iter().any(|(prefix, _)| prefix.family() != family) {
         return Err(EncodeError::MixedFamilies);
     }
     check_negotiated(family, negotiated)?;
@@ -427,84 +327,7 @@ fn check_negotiated(family: Family, negotiated: &Negotiated) -> Result<(), Encod
     if negotiated.families.contains(&family) { Ok(()) } else { Err(EncodeError::NotNegotiated(family)) }
 }
 
-fn open_of(open: &Open) -> Result<OpenMessage, EncodeError> {
-    // RFC 6793 section 4.2.2: a number that does not fit goes into capability 65, AS_TRANS into the field.
-    let two_octets = u16::try_from(open.asn.0).ok();
-    let capability = open.capabilities.iter().find_map(|c| match c {
-        Capability::FourOctetAs(asn) => Some(*asn),
-        _ => None,
-    });
-    if capability.unwrap_or(u32::from(two_octets.unwrap_or(0))) != open.asn.0 {
-        return Err(EncodeError::Value {
-            field: "AS number of OPEN",
-            value: format!("{} needs capability 65 with the same number", open.asn),
-        });
-    }
-    Ok(OpenMessage {
-        version: 4,
-        my_as: two_octets.unwrap_or(rustbgpd_wire::constants::AS_TRANS),
-        hold_time: open.hold_time,
-        bgp_identifier: open.router_id,
-        capabilities: open.capabilities.iter().map(capability_of).collect::<Result<_, _>>()?,
-    })
-}
-
-fn capability_of(capability: &Capability) -> Result<rustbgpd_wire::Capability, EncodeError> {
-    use rustbgpd_wire::Capability as Codec;
-    Ok(match capability {
-        Capability::MultiProtocol(family) => Codec::MultiProtocol { afi: afi_of(*family), safi: Safi::Unicast },
-        Capability::RouteRefresh => Codec::RouteRefresh,
-        Capability::ExtendedMessage => Codec::ExtendedMessage,
-        Capability::EnhancedRouteRefresh => Codec::EnhancedRouteRefresh,
-        Capability::FourOctetAs(asn) => Codec::FourOctetAs { asn: *asn },
-        Capability::GracefulRestart { restarting, notification, restart_time, families } => {
-            if *restart_time > 0xfff {
-                return Err(EncodeError::Value { field: "restart time", value: restart_time.to_string() });
-            }
-            Codec::GracefulRestart {
-                restart_state: *restarting,
-                notification: *notification,
-                restart_time: *restart_time,
-                families: families
-                    .iter()
-                    .map(|(family, forwarding_preserved)| GracefulRestartFamily {
-                        afi: afi_of(*family),
-                        safi: Safi::Unicast,
-                        forwarding_preserved: *forwarding_preserved,
-                    })
-                    .collect(),
-            }
-        }
-        Capability::Fqdn { hostname, domain } => {
-            let mut data = BytesMut::new();
-            for name in [hostname, domain] {
-                let length = u8::try_from(name.len())
-                    .map_err(|_| EncodeError::Value { field: "name in capability 73", value: name.clone() })?;
-                data.put_u8(length);
-                data.put_slice(name.as_bytes());
-            }
-            Codec::Unknown { code: FQDN, data: data.freeze() }
-        }
-        Capability::Other { code, value } => Codec::Unknown { code: *code, data: value.clone() },
-    })
-}
-
-const fn afi_of(family: Family) -> Afi {
-    match family {
-        Family::V4 => Afi::Ipv4,
-        Family::V6 => Afi::Ipv6,
-    }
-}
-
 /// Longest message of the session; the length field has 16 bits.
-fn limit(negotiated: &Negotiated) -> u16 {
-    u16::try_from(negotiated.max_message).unwrap_or(u16::MAX)
-}
-
-fn of(error: rustbgpd_wire::EncodeError, max: usize) -> EncodeError {
-    match error {
-        rustbgpd_wire::EncodeError::MessageTooLong { size } => EncodeError::TooLong { size, max },
-        rustbgpd_wire::EncodeError::ValueOutOfRange { field, value } => EncodeError::Value { field, value },
-        other => EncodeError::Value { field: "message", value: other.to_string() },
-    }
+fn limit(negotiated: &Negotiated) -> usize {
+    negotiated.max_message.min(crate::MAX_EXTENDED_MESSAGE)
 }

@@ -90,6 +90,9 @@ pub enum EncodeError {
     /// An IPv6 prefix needs an IPv6 next hop.
     #[error("an IPv6 prefix needs an IPv6 next hop")]
     NextHop,
+    /// An IPv4 prefix may have an IPv6 next hop only where RFC 8950 was negotiated.
+    #[error("IPv4 prefixes with an IPv6 next hop were not negotiated with this peer (capability 5 on both sides)")]
+    ExtendedNextHop,
     /// The prefixes of this [`Update`](crate::Update) do not share what one UPDATE can hold only once.
     #[error("{0} do not fit one UPDATE")]
     OneUpdate(&'static str),

@@ -1,9 +1,8 @@
 //! Where a message ends: the header of RFC 4271 section 4.1.
 
-use bytes::Bytes;
-use rustbgpd_wire::peek_message_length;
+use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{DecodeError, Notification, code};
+use crate::{DecodeError, EncodeError, Notification, code};
 
 /// Longest message without RFC 8654, in octets (RFC 4271 section 4.1).
 pub const MAX_MESSAGE: usize = 4096;
@@ -11,6 +10,15 @@ pub const MAX_MESSAGE: usize = 4096;
 pub const MAX_EXTENDED_MESSAGE: usize = 65535;
 /// Header: 16 octets marker, 2 length, 1 type.
 pub const HEADER: usize = 19;
+
+/// Type codes of messages (RFC 4271 section 4.1, RFC 2918).
+pub(crate) mod kind {
+    pub(crate) const OPEN: u8 = 1;
+    pub(crate) const UPDATE: u8 = 2;
+    pub(crate) const NOTIFICATION: u8 = 3;
+    pub(crate) const KEEPALIVE: u8 = 4;
+    pub(crate) const ROUTE_REFRESH: u8 = 5;
+}
 
 /// Length of the message at the start of `head`, header included: 19 to `max`. `None` when more octets are needed to tell.
 ///
@@ -27,22 +35,43 @@ pub fn frame_length(head: &[u8], max: usize) -> Result<Option<usize>, DecodeErro
             what: "the marker is not all ones: this is no BGP-4 peer".to_owned(),
         });
     }
-    let max = u16::try_from(max).unwrap_or(u16::MAX);
-    let Some(length) = peek_message_length(head, max).map_err(|error| DecodeError::of(&error, &[]))? else {
+    let Some([.., high, low, kind]) = head.first_chunk::<HEADER>() else {
         return Ok(None);
     };
-    let (name, least, most) = match head.get(18) {
-        Some(1) => ("OPEN", 29, MAX_MESSAGE as u16),
-        Some(2) => ("UPDATE", 23, u16::MAX),
-        Some(3) => ("NOTIFICATION", 21, u16::MAX),
-        Some(4) => ("KEEPALIVE", 19, 19),
+    let length = u16::from_be_bytes([*high, *low]);
+    if usize::from(length) < HEADER || usize::from(length) > max {
+        return Err(bad_length(length, format!("message of {length} octets, {HEADER} to {max} are legal")));
+    }
+    let (name, least, most) = match *kind {
+        kind::OPEN => ("OPEN", 29, MAX_MESSAGE as u16),
+        kind::UPDATE => ("UPDATE", 23, u16::MAX),
+        kind::NOTIFICATION => ("NOTIFICATION", 21, u16::MAX),
+        kind::KEEPALIVE => ("KEEPALIVE", 19, 19),
         // ROUTE-REFRESH: RFC 7313 section 5 wants the whole message in the NOTIFICATION, so decoding judges it.
-        _ => ("ROUTE-REFRESH", 19, u16::MAX),
+        kind::ROUTE_REFRESH => ("ROUTE-REFRESH", 19, u16::MAX),
+        other => {
+            return Err(DecodeError {
+                notification: Notification::new(code::MESSAGE_HEADER, 3, Bytes::copy_from_slice(&[other])),
+                what: format!("message type {other}, of which we know nothing"),
+            });
+        }
     };
     if (least..=most).contains(&length) {
         return Ok(Some(usize::from(length)));
     }
     Err(bad_length(length, format!("{name} of {length} octets")))
+}
+
+/// The header of a message that is to have a body of `body` octets, with room for it.
+pub(crate) fn begin(kind: u8, body: usize, max: usize) -> Result<BytesMut, EncodeError> {
+    let size = HEADER + body;
+    let max = max.min(MAX_EXTENDED_MESSAGE);
+    let length = u16::try_from(size).ok().filter(|_| size <= max).ok_or(EncodeError::TooLong { size, max })?;
+    let mut octets = BytesMut::with_capacity(size);
+    octets.put_slice(&[0xff; 16]);
+    octets.put_u16(length);
+    octets.put_u8(kind);
+    Ok(octets)
 }
 
 /// 1/2 with the refused length as data.

@@ -16,17 +16,23 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod attributes;
+mod capability;
+pub mod community;
 mod decode;
 mod encode;
 mod error;
+mod family_codes;
 mod frame;
 mod message;
+mod nlri;
 mod notification;
+mod open_message;
 
 pub use attributes::{AsPath, Attributes, Origin, RawAttribute, Segment};
+pub use capability::{AddPathMode, Capability, Role};
 pub use decode::{Decoder, decode};
 pub use encode::{encode, encode_announce, encode_end_of_rib, encode_withdraw};
 pub use error::{AttributeError, DecodeError, EncodeError, Treatment};
 pub use frame::{HEADER, MAX_EXTENDED_MESSAGE, MAX_MESSAGE, frame_length};
-pub use message::{Announced, Capability, Message, Negotiated, Open, RouteRefresh, Update};
+pub use message::{Announced, Message, Negotiated, Open, RouteRefresh, Update, Withdrawn};
 pub use notification::{Notification, cease, code, fsm, open};

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use model::{Asn, Family, Prefix};
 
-use crate::{AttributeError, Attributes, MAX_MESSAGE, Notification, Treatment};
+use crate::{AttributeError, Attributes, Capability, MAX_MESSAGE, Notification, Treatment};
 
 /// What decoding and encoding need to know of the session. `Default` is the state before OPEN: two-octet AS numbers, an
 /// external peer, no family, 4096 octets.
@@ -22,11 +21,26 @@ pub struct Negotiated {
     pub families: BTreeSet<Family>,
     /// Longest message either side may send, in octets: 4096, or 65535 with RFC 8654.
     pub max_message: usize,
+    /// Families whose prefixes we send with a path identifier: we offered to send many paths (RFC 7911) and the peer to
+    /// receive them.
+    pub add_path_send: BTreeSet<Family>,
+    /// Families whose prefixes come with a path identifier: the peer offered to send many paths, we to receive them.
+    pub add_path_receive: BTreeSet<Family>,
+    /// IPv4 prefixes may have an IPv6 next hop, in either direction: both sides sent capability 5 for it (RFC 8950).
+    pub extended_next_hop: bool,
 }
 
 impl Default for Negotiated {
     fn default() -> Negotiated {
-        Negotiated { four_octet_as: false, ibgp: false, families: BTreeSet::new(), max_message: MAX_MESSAGE }
+        Negotiated {
+            four_octet_as: false,
+            ibgp: false,
+            families: BTreeSet::new(),
+            max_message: MAX_MESSAGE,
+            add_path_send: BTreeSet::new(),
+            add_path_receive: BTreeSet::new(),
+            extended_next_hop: false,
+        }
     }
 }
 
@@ -72,55 +86,14 @@ pub struct Open {
     pub capabilities: Vec<Capability>,
 }
 
-/// A capability of an OPEN (RFC 5492).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Capability {
-    /// 1: unicast of this family (RFC 4760).
-    MultiProtocol(Family),
-    /// 2: answers ROUTE-REFRESH (RFC 2918).
-    RouteRefresh,
-    /// 6: messages up to 65535 octets (RFC 8654).
-    ExtendedMessage,
-    /// 64: graceful restart (RFC 4724). Families other than unicast are left out.
-    GracefulRestart {
-        /// R bit: the sender has just restarted.
-        restarting: bool,
-        /// N bit: NOTIFICATIONs, too, are survived (RFC 8538).
-        notification: bool,
-        /// Seconds until its session is back at the latest: 0 to 4095.
-        restart_time: u16,
-        /// Family, and its F bit: forwarding state was kept.
-        families: Vec<(Family, bool)>,
-    },
-    /// 65: four-octet AS number (RFC 6793).
-    FourOctetAs(u32),
-    /// 70: marks the begin and the end of a route refresh (RFC 7313).
-    EnhancedRouteRefresh,
-    /// 73: host and domain name of the sender; words for an operator, no more.
-    Fqdn {
-        /// Host name, at most 255 octets.
-        hostname: String,
-        /// Domain name, at most 255 octets; mostly empty.
-        domain: String,
-    },
-    /// Any other, or one of the above with a value that does not parse, or capability 1 for a family that is not ours.
-    Other {
-        /// Capability code.
-        code: u8,
-        /// Value, at most 255 octets.
-        value: Bytes,
-    },
-}
-
 /// UPDATE (RFC 4271 section 4.3), as it is left when the treatments of RFC 7606 have been applied.
 ///
-/// A prefix stands in `announced` or in `withdrawn`, never in both. Prefixes of families that were not negotiated are
+/// A prefix with its path identifier stands in `announced` or in `withdrawn`, never in both. Prefixes of families that were not negotiated are
 /// in neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
     /// Withdrawn by the peer, or announced and withdrawn by [`Treatment::Withdraw`].
-    pub withdrawn: Vec<Prefix>,
+    pub withdrawn: Vec<Withdrawn>,
     /// Announced, each with its own next hop, as one UPDATE may carry both families.
     pub announced: Vec<Announced>,
     /// Present whenever `announced` is not empty.
@@ -138,10 +111,22 @@ pub struct Update {
 pub struct Announced {
     /// The prefix (NLRI).
     pub prefix: Prefix,
-    /// Next hop; an IPv4 prefix may have an IPv6 one (RFC 8950).
+    /// Which of the peer's paths (RFC 7911); 0 without add-path.
+    pub path_id: u32,
+    /// Next hop; an IPv4 prefix may have an IPv6 one (RFC 8950). A peer that has no global address gives its link-local
+    /// one here and in `link_local`.
     pub next_hop: IpAddr,
     /// Link-local next hop beside a global one (RFC 2545 section 3).
     pub link_local: Option<Ipv6Addr>,
+}
+
+/// A withdrawn prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Withdrawn {
+    /// The prefix (NLRI).
+    pub prefix: Prefix,
+    /// Which of the peer's paths (RFC 7911); 0 without add-path.
+    pub path_id: u32,
 }
 
 /// ROUTE-REFRESH (RFC 2918, RFC 7313).

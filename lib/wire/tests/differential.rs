@@ -9,16 +9,22 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use model::{Family, Prefix};
 use netgauze_bgp_pkt::BgpMessage;
+use netgauze_bgp_pkt::nlri::{Ipv4UnicastAddress, Ipv6UnicastAddress};
 use netgauze_bgp_pkt::path_attribute::{Aggregator, AsPath, MpReach, MpUnreach, PathAttributeValue};
 use netgauze_bgp_pkt::wire::deserializer::BgpParsingContext;
 use netgauze_parse_utils::reader::SliceReader;
 use netgauze_parse_utils::traits::ParseFromWithOneInput;
-use proptest::collection::btree_set;
 use proptest::prelude::*;
 use wire::{Attributes, Message, Negotiated, encode, encode_announce, encode_end_of_rib, encode_withdraw};
 
 fn session(ibgp: bool) -> Negotiated {
-    Negotiated { four_octet_as: true, ibgp, families: BTreeSet::from(Family::BOTH), ..Negotiated::default() }
+    Negotiated {
+        four_octet_as: true,
+        ibgp,
+        families: BTreeSet::from(Family::BOTH),
+        extended_next_hop: true,
+        ..Negotiated::default()
+    }
 }
 
 fn theirs(octets: &[u8]) -> BgpMessage {
@@ -33,8 +39,8 @@ fn theirs(octets: &[u8]) -> BgpMessage {
 /// What the other side saw of an UPDATE.
 #[derive(Default)]
 struct Seen {
-    withdrawn: Vec<Prefix>,
-    announced: Vec<Prefix>,
+    withdrawn: Vec<(Prefix, u32)>,
+    announced: Vec<(Prefix, u32)>,
     next_hop: Option<IpAddr>,
     link_local: Option<Ipv6Addr>,
     attributes: Attributes,
@@ -42,10 +48,11 @@ struct Seen {
 
 fn seen(octets: &[u8]) -> Seen {
     let BgpMessage::Update(update) = theirs(octets) else { panic!("no UPDATE") };
-    let four = |net: ipnet::Ipv4Net| Prefix::from(IpNet::V4(net));
+    let four = |a: &Ipv4UnicastAddress| (Prefix::from(IpNet::V4(a.network().address())), a.path_id().unwrap_or(0));
+    let six = |a: &Ipv6UnicastAddress| (Prefix::from(IpNet::V6(a.network().address())), a.path_id().unwrap_or(0));
     let mut seen = Seen::default();
-    seen.withdrawn.extend(update.withdraw_routes().iter().map(|a| four(a.network().address())));
-    seen.announced.extend(update.nlri().iter().map(|a| four(a.network().address())));
+    seen.withdrawn.extend(update.withdraw_routes().iter().map(four));
+    seen.announced.extend(update.nlri().iter().map(four));
     for attribute in update.path_attributes() {
         match attribute.value() {
             PathAttributeValue::Origin(origin) => {
@@ -77,15 +84,15 @@ fn seen(octets: &[u8]) -> Seen {
             PathAttributeValue::MpReach(MpReach::Ipv6Unicast { next_hop_global, next_hop_local, nlri }) => {
                 seen.next_hop = Some(IpAddr::V6(*next_hop_global));
                 seen.link_local = *next_hop_local;
-                seen.announced.extend(nlri.iter().map(|a| Prefix::from(IpNet::V6(a.network().address()))));
+                seen.announced.extend(nlri.iter().map(six));
             }
             PathAttributeValue::MpReach(MpReach::Ipv4Unicast { next_hop, next_hop_local, nlri }) => {
                 seen.next_hop = Some(*next_hop);
                 seen.link_local = *next_hop_local;
-                seen.announced.extend(nlri.iter().map(|a| four(a.network().address())));
+                seen.announced.extend(nlri.iter().map(four));
             }
             PathAttributeValue::MpUnreach(MpUnreach::Ipv6Unicast { nlri }) => {
-                seen.withdrawn.extend(nlri.iter().map(|a| Prefix::from(IpNet::V6(a.network().address()))));
+                seen.withdrawn.extend(nlri.iter().map(six));
             }
             // Extended communities and unknown attributes have no plain form there.
             _ => {}
@@ -100,15 +107,15 @@ proptest! {
     #[test]
     fn announcements_and_withdrawals(
         (ibgp, attributes) in any::<bool>().prop_flat_map(|ibgp| (Just(ibgp), any::attributes(&session(ibgp)))),
-        four in btree_set(any::prefix(Family::V4), 1..1200),
-        six in btree_set(any::prefix(Family::V6), 1..300),
+        four in any::paths(Family::V4, 1..1200, &session(true)),
+        six in any::paths(Family::V6, 1..300, &session(true)),
         next_hop4 in any::next_hop4(),
         (next_hop6, link_local) in any::next_hop6(),
     ) {
         let negotiated = session(ibgp);
-        let comparable = Attributes { ext_communities: vec![], unknown: vec![], ..attributes.clone() };
-        let four: Vec<Prefix> = four.into_iter().collect();
-        let six: Vec<Prefix> = six.into_iter().collect();
+        let comparable = Attributes { ext_communities: vec![], unknown: vec![], only_to_customer: None, ..attributes.clone() };
+
+
         for (sent, next_hop, link_local) in
             [(&four, next_hop4, None), (&four, next_hop6, link_local), (&six, next_hop6, link_local)]
         {
@@ -124,7 +131,7 @@ proptest! {
         }
         for sent in [&four, &six] {
             let messages = encode_withdraw(sent, &negotiated).unwrap();
-            let got: Vec<Prefix> = messages.iter().flat_map(|octets| seen(octets).withdrawn).collect();
+            let got: Vec<(Prefix, u32)> = messages.iter().flat_map(|octets| seen(octets).withdrawn).collect();
             prop_assert_eq!(&got, sent);
         }
     }

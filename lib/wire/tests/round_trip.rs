@@ -31,8 +31,8 @@ fn read(octets: &[u8], negotiated: &Negotiated) -> Update {
     }
 }
 
-fn prefixes(text: &[&str]) -> Vec<Prefix> {
-    text.iter().map(|p| p.parse().unwrap()).collect()
+fn prefixes(text: &[&str]) -> Vec<(Prefix, u32)> {
+    text.iter().map(|p| (p.parse().unwrap(), 0)).collect()
 }
 
 fn some_attributes() -> Attributes {
@@ -61,13 +61,18 @@ proptest! {
     #[test]
     fn packing_loses_nothing(
         (negotiated, attributes) in any::session().prop_flat_map(|n| { let a = any::attributes(&n); (Just(n), a) }),
+        ids in vec(any::<u32>(), 1..5),
         four in btree_set(any::prefix(Family::V4), 0..1500),
         six in btree_set(any::prefix(Family::V6), 0..600),
         next_hop4 in any::next_hop4(),
         (next_hop6, link_local) in any::next_hop6(),
     ) {
-        let four: Vec<Prefix> = four.into_iter().collect();
-        let six: Vec<Prefix> = six.into_iter().collect();
+        let paths = |prefixes: BTreeSet<Prefix>, family| -> Vec<(Prefix, u32)> {
+            let add_path = negotiated.add_path_send.contains(&family);
+            prefixes.into_iter().zip(ids.iter().cycle()).map(|(p, id)| (p, if add_path { *id } else { 0 })).collect()
+        };
+        let four = paths(four, Family::V4);
+        let six = paths(six, Family::V6);
         // IPv4 in the body, IPv4 over an IPv6 next hop, IPv6.
         for (sent, next_hop, link_local) in [(&four, next_hop4, None), (&four, next_hop6, link_local), (&six, next_hop6, link_local)] {
             let mut got = Vec::new();
@@ -78,20 +83,20 @@ proptest! {
                 prop_assert_eq!(update.attributes.as_deref(), Some(&attributes));
                 for announced in update.announced {
                     prop_assert_eq!((announced.next_hop, announced.link_local), (next_hop, link_local));
-                    got.push(announced.prefix);
+                    got.push((announced.prefix, announced.path_id));
                 }
             }
             prop_assert_eq!(&got, sent);
             // Few: any two neighbours together would not fit one message.
             for pair in messages.windows(2) {
-                prop_assert!(pair[0].len() + 17 + pair[1].len() > negotiated.max_message);
+                prop_assert!(pair[0].len() + 21 + pair[1].len() > negotiated.max_message);
             }
         }
         for sent in [&four, &six] {
             let mut got = Vec::new();
             for octets in encode_withdraw(sent, &negotiated).unwrap() {
                 prop_assert!(octets.len() <= negotiated.max_message);
-                got.extend(read(&octets, &negotiated).withdrawn);
+                got.extend(read(&octets, &negotiated).withdrawn.iter().map(|w| (w.prefix, w.path_id)));
             }
             prop_assert_eq!(&got, sent);
         }
@@ -149,13 +154,13 @@ fn end_of_rib_octets() {
 
 #[test]
 fn a_thousand_slices_take_few_messages() {
-    let four: Vec<Prefix> =
-        (0..1000_u32).map(|i| Prefix::new(IpAddr::V4((0x0a00_0000 | i << 8).into()), 24).unwrap()).collect();
+    let four: Vec<(Prefix, u32)> =
+        (0..1000_u32).map(|i| (Prefix::new(IpAddr::V4((0x0a00_0000 | i << 8).into()), 24).unwrap(), 0)).collect();
     let next_hop = "192.0.2.1".parse().unwrap();
     let messages = encode_announce(&four, next_hop, None, &some_attributes(), &session()).unwrap();
     assert_eq!(messages.len(), 1, "4 octets each, {} in the longest", messages[0].len());
-    let six: Vec<Prefix> = (0..1000_u128)
-        .map(|i| Prefix::new(IpAddr::V6(Ipv6Addr::from(0xfd00_u128 << 112 | i << 64)), 64).unwrap())
+    let six: Vec<(Prefix, u32)> = (0..1000_u128)
+        .map(|i| (Prefix::new(IpAddr::V6(Ipv6Addr::from(0xfd00_u128 << 112 | i << 64)), 64).unwrap(), 0))
         .collect();
     let next_hop = "2001:db8::1".parse().unwrap();
     let messages = encode_announce(&six, next_hop, None, &some_attributes(), &session()).unwrap();
@@ -168,13 +173,14 @@ fn what_cannot_be_said_is_refused() {
     let (hop4, hop6): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
     let attributes = some_attributes();
     let only4 = Negotiated { families: BTreeSet::from([Family::V4]), ..session() };
-    let announce = |prefixes: &[Prefix], hop, local, attributes: &Attributes, negotiated: &Negotiated| {
+    let announce = |prefixes: &[(Prefix, u32)], hop, local, attributes: &Attributes, negotiated: &Negotiated| {
         encode_announce(prefixes, hop, local, attributes, negotiated).unwrap_err()
     };
     assert_eq!(announce(&six, hop4, None, &attributes, &session()), EncodeError::NextHop);
+    assert_eq!(announce(&four, hop6, None, &attributes, &session()), EncodeError::ExtendedNextHop);
     assert_eq!(announce(&six, hop6, None, &attributes, &only4), EncodeError::NotNegotiated(Family::V6));
     assert_eq!(encode_withdraw(&six, &only4), Err(EncodeError::NotNegotiated(Family::V6)));
-    assert_eq!(announce(&[four[0], six[0]], hop6, None, &attributes, &session()), EncodeError::MixedFamilies);
+    assert_eq!(announce(&[six[0], four[0]], hop6, None, &attributes, &session()), EncodeError::MixedFamilies);
     let global = Some("2001:db8::2".parse().unwrap());
     assert!(matches!(announce(&six, hop6, global, &attributes, &session()), EncodeError::Value { .. }));
     let set = Attributes { as_path: AsPath(vec![Segment::Set(vec![Asn(1)])]), ..Attributes::default() };

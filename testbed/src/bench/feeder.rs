@@ -54,13 +54,15 @@ impl Table {
                 communities: (0..chance.below(4)).map(|n| ASN.0 << 16 | (100 * n + chance.below(20))).collect(),
                 ..Attributes::default()
             };
-            for message in wire::encode_announce(group, next_hop.into(), None, &attributes, &negotiated)? {
+            let group: Vec<(Prefix, u32)> = group.iter().map(|p| (*p, 0)).collect();
+            for message in wire::encode_announce(&group, next_hop.into(), None, &attributes, &negotiated)? {
                 announce.extend_from_slice(&message);
                 updates += 1;
             }
         }
         announce.extend_from_slice(&wire::encode_end_of_rib(Family::V4, &negotiated)?);
-        let withdraw = wire::encode_withdraw(&prefixes, &negotiated)?.concat();
+        let all: Vec<(Prefix, u32)> = prefixes.iter().map(|p| (*p, 0)).collect();
+        let withdraw = wire::encode_withdraw(&all, &negotiated)?.concat();
         Ok(Table { prefixes, announce, withdraw, updates, groups })
     }
 }
@@ -249,7 +251,7 @@ mod tests {
                 assert!(update.errors.is_empty());
                 assert!(update.announced.iter().all(|a| a.next_hop == IpAddr::from(next_hop)));
                 announced.extend(update.announced.iter().map(|a| a.prefix));
-                withdrawn.extend(update.withdrawn);
+                withdrawn.extend(update.withdrawn.iter().map(|w| w.prefix));
             }
         }
         assert_eq!((&announced, &withdrawn), (&all, &all));

@@ -108,13 +108,14 @@ impl Peer {
             self.counters.update_error(error);
         }
         if let Some(error) = update.errors.iter().max_by_key(|error| error.treatment) {
-            let sample = update.withdrawn.first().or(update.announced.first().map(|a| &a.prefix));
+            let withdrawn = update.withdrawn.first().map(|w| w.prefix);
+            let sample = withdrawn.or(update.announced.first().map(|a| a.prefix));
             let about = sample.map(|prefix| format!(" (with {prefix})")).unwrap_or_default();
             let text = format!("peer {}: UPDATE in error{about}: {error}", self.config.address);
             self.last_error = Some((now, format!("UPDATE in error: {error}")));
             shared.out.notice(now, &mut self.budget, true, text);
         }
-        for prefix in &update.withdrawn {
+        for wire::Withdrawn { prefix, .. } in &update.withdrawn {
             if self.rib_in.withdraw(prefix) {
                 shared.rib.withdraw(*prefix, self.index);
             }

@@ -98,11 +98,11 @@ impl Peer {
             let mut failed = None;
             // Withdrawals go first, and never wait.
             for prefixes in batch.withdraw.values() {
-                collect(wire::encode_withdraw(prefixes, codec), &mut updates, &mut failed);
+                collect(wire::encode_withdraw(&without_ids(prefixes), codec), &mut updates, &mut failed);
             }
             for ((_, export), prefixes) in &batch.announce {
                 let hop = (export.next_hop, export.link_local);
-                let packed = wire::encode_announce(prefixes, hop.0, hop.1, &export.attributes, codec);
+                let packed = wire::encode_announce(&without_ids(prefixes), hop.0, hop.1, &export.attributes, codec);
                 collect(packed, &mut updates, &mut failed);
             }
             for family in batch.end_of_rib {
@@ -145,4 +145,9 @@ fn own_attributes(ibgp: bool, shared: &Shared) -> Arc<Attributes> {
         local_pref: ibgp.then_some(LOCAL_PREF),
         ..Attributes::default()
     })
+}
+
+/// No many paths yet: all have path identifier 0, which is not sent.
+fn without_ids(prefixes: &[Prefix]) -> Vec<(Prefix, u32)> {
+    prefixes.iter().map(|prefix| (*prefix, 0)).collect()
 }

@@ -377,7 +377,7 @@ impl Hand {
             as_path: wire::AsPath::sequence(ases.iter().copied().map(Asn)),
             ..wire::Attributes::default()
         };
-        let prefixes: Vec<Prefix> = prefixes.iter().map(|p| prefix(p)).collect();
+        let prefixes: Vec<(Prefix, u32)> = prefixes.iter().map(|p| (prefix(p), 0)).collect();
         for bytes in wire::encode_announce(&prefixes, next_hop, None, &attributes, &self.negotiated).unwrap() {
             self.bytes(conn, &bytes);
         }

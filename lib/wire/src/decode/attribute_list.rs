@@ -1,86 +1,109 @@
 //! The attribute list before it is parsed: what is reachability of a family that was negotiated, and what is the rest.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use model::Family;
 
-use super::family_of_codes;
+use crate::family_codes::family_of;
+use crate::{DecodeError, Notification, code};
 
 /// MP_REACH_NLRI (RFC 4760).
-const MP_REACH: u8 = 14;
+pub(super) const MP_REACH: u8 = 14;
 /// MP_UNREACH_NLRI (RFC 4760).
-const MP_UNREACH: u8 = 15;
+pub(super) const MP_UNREACH: u8 = 15;
 /// Extended Length in the flags octet.
-const EXTENDED_LENGTH: u8 = 0x10;
+pub(super) const EXTENDED_LENGTH: u8 = 0x10;
 
-/// The attribute section of an UPDATE in two parts, each an attribute list of its own.
-pub(super) struct Parts {
+/// The attribute section of an UPDATE in its parts.
+pub(super) struct Parts<'a> {
     /// All but MP_REACH_NLRI and MP_UNREACH_NLRI, and the tail that cannot be cut into attributes. What a cache is keyed
     /// on: it repeats from UPDATE to UPDATE while the prefixes change.
-    pub(super) rest: Bytes,
-    /// MP_REACH_NLRI and MP_UNREACH_NLRI of negotiated families.
-    pub(super) reachability: Bytes,
+    pub(super) rest: Cow<'a, [u8]>,
+    /// MP_REACH_NLRI of a negotiated family.
+    pub(super) reach: Option<MpAttribute<'a>>,
+    /// MP_UNREACH_NLRI of a negotiated family.
+    pub(super) unreach: Option<MpAttribute<'a>>,
+}
+
+/// MP_REACH_NLRI or MP_UNREACH_NLRI of a family of ours.
+#[derive(Clone, Copy)]
+pub(super) struct MpAttribute<'a> {
+    pub(super) family: Family,
+    pub(super) flags: u8,
+    /// What stands behind AFI and SAFI.
+    pub(super) value: &'a [u8],
+    /// All of it, with its header.
+    pub(super) octets: &'a [u8],
 }
 
 /// Cuts the list. MP attributes of families that were not negotiated are left out unparsed: what another family's NLRI
 /// looks like is not ours to judge, and a peer that sends it keeps its session.
 ///
-/// If one of the two types comes twice, all of them stay, for the session is to be reset (RFC 7606 section 3 g). One
-/// that is too short to name its family stays as well.
-pub(super) fn split(list: &Bytes, families: &BTreeSet<Family>) -> Parts {
-    let spans = mp_spans(list);
-    if spans.is_empty() {
-        return Parts { rest: list.clone(), reachability: Bytes::new() };
-    }
-    let twice = [MP_REACH, MP_UNREACH].iter().any(|code| spans.iter().filter(|s| s.code == *code).count() > 1);
-    let mut rest = Vec::with_capacity(list.len());
-    let mut reachability = Vec::with_capacity(list.len());
-    let mut at = 0;
-    for span in &spans {
-        rest.extend_from_slice(list.get(at..span.start).unwrap_or_default());
-        at = span.end;
-        let ours = match span.family {
-            Some((afi, safi)) => family_of_codes(afi, safi).is_some_and(|family| families.contains(&family)),
-            None => true,
-        };
-        if ours || twice {
-            reachability.extend_from_slice(list.get(span.start..span.end).unwrap_or_default());
-        }
-    }
-    rest.extend_from_slice(list.get(at..).unwrap_or_default());
-    Parts { rest: rest.into(), reachability: reachability.into() }
-}
-
-/// One MP attribute in the list.
-struct Span {
-    code: u8,
-    start: usize,
-    end: usize,
-    /// AFI and SAFI, if the value has room for them.
-    family: Option<(u16, u8)>,
-}
-
-/// Where the MP attributes are, up to the first attribute that does not fit the list. Each step moves on by at least
-/// three octets.
-fn mp_spans(list: &[u8]) -> Vec<Span> {
-    let mut spans = Vec::new();
+/// # Errors
+/// 3/1 if one of the two types comes twice, of whatever family (RFC 7606 section 3 g); 3/9 for one that is too short to
+/// name its family.
+pub(super) fn split<'a>(list: &'a [u8], families: &BTreeSet<Family>) -> Result<Parts<'a>, DecodeError> {
+    let mut parts = Parts { rest: Cow::Borrowed(list), reach: None, unreach: None };
+    let mut seen = [false; 2];
+    let mut rest: Option<Vec<u8>> = None;
+    // Where what is not yet in `rest` begins.
+    let mut kept = 0;
     let mut start = 0;
-    while let Some((code, value, end)) = attribute_at(list, start) {
-        if matches!(code, MP_REACH | MP_UNREACH) {
-            let family = match value {
-                [afi_high, afi_low, safi, ..] => Some((u16::from_be_bytes([*afi_high, *afi_low]), *safi)),
-                _ => None,
+    while let Some(attribute) = attribute_at(list, start) {
+        let end = attribute.end;
+        if matches!(attribute.code, MP_REACH | MP_UNREACH) {
+            let octets = list.get(start..end).unwrap_or_default();
+            let twice = std::mem::replace(&mut seen[usize::from(attribute.code == MP_UNREACH)], true);
+            if twice {
+                return Err(DecodeError {
+                    notification: Notification::new(code::UPDATE, 1, Bytes::new()),
+                    what: format!("attribute {} twice", attribute.code),
+                });
+            }
+            let Some(([afi_high, afi_low, safi], value)) = attribute.value.split_first_chunk::<3>() else {
+                return Err(unreadable(attribute.code, octets, "it is too short to name its family"));
             };
-            spans.push(Span { code, start, end, family });
+            if let Some(family) = family_of(u16::from_be_bytes([*afi_high, *afi_low]), *safi)
+                && families.contains(&family)
+            {
+                let found = Some(MpAttribute { family, flags: attribute.flags, value, octets });
+                if attribute.code == MP_REACH { parts.reach = found } else { parts.unreach = found }
+            }
+            let rest = rest.get_or_insert_with(|| Vec::with_capacity(list.len()));
+            rest.extend_from_slice(list.get(kept..start).unwrap_or_default());
+            kept = end;
         }
         start = end;
     }
-    spans
+    if let Some(mut rest) = rest {
+        rest.extend_from_slice(list.get(kept..).unwrap_or_default());
+        parts.rest = Cow::Owned(rest);
+    }
+    Ok(parts)
 }
 
-/// Code and value of the attribute at `start`, and where the next one begins.
-fn attribute_at(list: &[u8], start: usize) -> Option<(u8, &[u8], usize)> {
+/// 3/9 with the attribute: its NLRI cannot be read, so the session ends (RFC 7606 sections 5.3 and 7.11).
+pub(super) fn unreadable(attribute: u8, octets: &[u8], why: &str) -> DecodeError {
+    let name = if attribute == MP_REACH { "MP_REACH_NLRI" } else { "MP_UNREACH_NLRI" };
+    // The data has to fit our NOTIFICATION.
+    let data = Bytes::copy_from_slice(&octets[..octets.len().min(crate::MAX_MESSAGE - 21)]);
+    DecodeError { notification: Notification::new(code::UPDATE, 9, data), what: format!("{name}: {why}") }
+}
+
+/// One attribute of a list.
+pub(super) struct Attribute<'a> {
+    pub(super) flags: u8,
+    pub(super) code: u8,
+    pub(super) value: &'a [u8],
+    /// Where the next one begins.
+    pub(super) end: usize,
+}
+
+/// The attribute at `start`; `None` at the end of the list and where the rest is no whole attribute. Each step moves on by at
+/// least three octets.
+pub(super) fn attribute_at(list: &[u8], start: usize) -> Option<Attribute<'_>> {
     let flags = *list.get(start)?;
     let code = *list.get(start + 1)?;
     let (length, value_at) = if flags & EXTENDED_LENGTH == 0 {
@@ -89,5 +112,5 @@ fn attribute_at(list: &[u8], start: usize) -> Option<(u8, &[u8], usize)> {
         (usize::from(u16::from_be_bytes([*list.get(start + 2)?, *list.get(start + 3)?])), start + 4)
     };
     let end = value_at + length;
-    Some((code, list.get(value_at..end)?, end))
+    Some(Attribute { flags, code, value: list.get(value_at..end)?, end })
 }

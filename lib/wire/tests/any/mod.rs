@@ -9,7 +9,8 @@ use model::{Asn, Family, Prefix};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use wire::{
-    Announced, AsPath, Attributes, Capability, Negotiated, Notification, Open, Origin, RawAttribute, Segment, Update,
+    AddPathMode, Announced, AsPath, Attributes, Capability, Negotiated, Notification, Open, Origin, RawAttribute, Role,
+    Segment, Update, Withdrawn,
 };
 
 /// A prefix that is no martian.
@@ -55,16 +56,19 @@ pub fn attributes(negotiated: &Negotiated) -> impl Strategy<Value = Attributes> 
     let path = vec(asn(negotiated.four_octet_as), 0..12);
     let raw = (100_u8..=120, vec(any::<u8>(), 0..300));
     (
-        (0_u8..3, path, any::<Option<u32>>(), any::<Option<u32>>(), any::<bool>()),
+        (
+            (0_u8..3, path, any::<Option<u32>>(), any::<Option<u32>>(), any::<bool>()),
+            any::<Option<u32>>().prop_map(|n| n.map(Asn)),
+        ),
         proptest::option::of((asn(negotiated.four_octet_as), any::<Ipv4Addr>())),
-        vec(any::<u32>(), 0..20),
+        btree_set(any::<u32>(), 0..20),
         btree_set(any::<[u32; 3]>(), 0..6),
-        vec(any::<u64>(), 0..6),
+        btree_set(any::<u64>(), 0..6),
         (any::<Option<Ipv4Addr>>(), vec(any::<Ipv4Addr>(), 0..4)),
         vec(raw, 0..3),
     )
         .prop_map(move |(first, aggregator, communities, large, ext_communities, reflected, raw)| {
-            let (origin, path, med, local_pref, atomic_aggregate) = first;
+            let ((origin, path, med, local_pref, atomic_aggregate), only_to_customer) = first;
             let (originator_id, cluster_list) = if ibgp { reflected } else { (None, Vec::new()) };
             let mut codes = BTreeSet::new();
             let mut unknown: Vec<RawAttribute> = raw
@@ -84,42 +88,70 @@ pub fn attributes(negotiated: &Negotiated) -> impl Strategy<Value = Attributes> 
                 local_pref: local_pref.filter(|_| ibgp),
                 atomic_aggregate,
                 aggregator,
-                communities,
+                communities: communities.into_iter().collect(),
                 large_communities: large.into_iter().collect(),
-                ext_communities,
+                ext_communities: ext_communities.into_iter().collect(),
                 originator_id,
                 cluster_list,
+                only_to_customer,
                 unknown,
             }
         })
 }
 
 pub fn session() -> impl Strategy<Value = Negotiated> {
-    (any::<bool>(), any::<bool>(), prop_oneof![Just(4096_usize), Just(65535)]).prop_map(
-        |(four_octet_as, ibgp, max_message)| Negotiated {
+    let families = || proptest::sample::subsequence(Family::BOTH.to_vec(), 0..=2);
+    (any::<bool>(), any::<bool>(), prop_oneof![Just(4096_usize), Just(65535)], families()).prop_map(
+        |(four_octet_as, ibgp, max_message, add_path)| Negotiated {
             four_octet_as,
             ibgp,
             families: BTreeSet::from(Family::BOTH),
             max_message,
+            // What we send is what we receive here.
+            add_path_send: add_path.iter().copied().collect(),
+            add_path_receive: add_path.into_iter().collect(),
+            extended_next_hop: true,
         },
     )
 }
 
+/// Prefixes, each with a path identifier that passes in this session.
+pub fn paths(
+    family: Family,
+    count: std::ops::Range<usize>,
+    negotiated: &Negotiated,
+) -> BoxedStrategy<Vec<(Prefix, u32)>> {
+    if negotiated.add_path_send.contains(&family) {
+        btree_set((prefix(family), any::<u32>()), count).prop_map(|set| set.into_iter().collect()).boxed()
+    } else {
+        btree_set(prefix(family), count).prop_map(|set| set.into_iter().map(|p| (p, 0)).collect()).boxed()
+    }
+}
+
 /// An UPDATE that fits one message, with both families on both sides.
 pub fn update(negotiated: &Negotiated) -> impl Strategy<Value = Update> + use<> {
-    let side = || (btree_set(prefix(Family::V4), 0..20), btree_set(prefix(Family::V6), 0..20));
+    let side = || (paths(Family::V4, 0..20, negotiated), paths(Family::V6, 0..20, negotiated));
     (side(), side(), next_hop4(), next_hop6(), attributes(negotiated)).prop_map(
         |(withdrawn, announced, next_hop4, (next_hop6, link_local), attributes)| {
             let mut update = Update::default();
-            let all: BTreeSet<Prefix> = announced.0.iter().chain(&announced.1).copied().collect();
-            update.withdrawn.extend(withdrawn.0.into_iter().chain(withdrawn.1).filter(|p| !all.contains(p)));
-            update.announced.extend(announced.0.into_iter().map(|prefix| Announced {
+            let all: BTreeSet<(Prefix, u32)> = announced.0.iter().chain(&announced.1).copied().collect();
+            update.withdrawn.extend(
+                withdrawn
+                    .0
+                    .into_iter()
+                    .chain(withdrawn.1)
+                    .filter(|path| !all.contains(path))
+                    .map(|(prefix, path_id)| Withdrawn { prefix, path_id }),
+            );
+            update.announced.extend(announced.0.into_iter().map(|(prefix, path_id)| Announced {
                 prefix,
+                path_id,
                 next_hop: next_hop4,
                 link_local: None,
             }));
-            update.announced.extend(announced.1.into_iter().map(|prefix| Announced {
+            update.announced.extend(announced.1.into_iter().map(|(prefix, path_id)| Announced {
                 prefix,
+                path_id,
                 next_hop: next_hop6,
                 link_local,
             }));
@@ -148,6 +180,21 @@ pub fn open() -> impl Strategy<Value = Open> {
                 families
             }
         ),
+        vec((family(), family()), 0..4).prop_map(Capability::ExtendedNextHop),
+        prop_oneof![
+            Just(Role::Provider),
+            Just(Role::RouteServer),
+            Just(Role::RouteServerClient),
+            Just(Role::Customer),
+            Just(Role::Peer)
+        ]
+        .prop_map(Capability::Role),
+        vec(
+            (family(), prop_oneof![Just(AddPathMode::Receive), Just(AddPathMode::Send), Just(AddPathMode::Both)]),
+            0..4
+        )
+        .prop_map(Capability::AddPath),
+        vec((family(), any::<bool>(), 0_u32..1 << 24), 0..4).prop_map(Capability::LongLivedGracefulRestart),
         ("[a-z0-9-]{0,60}", "[a-z.]{0,30}").prop_map(|(hostname, domain)| Capability::Fqdn { hostname, domain }),
         (186_u8..=238, vec(any::<u8>(), 0..255))
             .prop_map(|(code, value)| Capability::Other { code, value: value.into() }),

@@ -39,7 +39,17 @@ fn sessions() -> Vec<Negotiated> {
     let mut sessions = Vec::new();
     for (four_octet_as, ibgp) in [(true, true), (true, false), (false, true), (false, false)] {
         let families = BTreeSet::from(Family::BOTH);
-        sessions.push(Negotiated { four_octet_as, ibgp, families, max_message: MAX_EXTENDED_MESSAGE });
+        // Many paths on two of them.
+        let add_path = if ibgp == four_octet_as { families.clone() } else { BTreeSet::new() };
+        sessions.push(Negotiated {
+            four_octet_as,
+            ibgp,
+            families,
+            max_message: MAX_EXTENDED_MESSAGE,
+            add_path_send: add_path.clone(),
+            add_path_receive: add_path,
+            extended_next_hop: four_octet_as,
+        });
     }
     let families = BTreeSet::from([Family::V6]);
     sessions.push(Negotiated { four_octet_as: true, ibgp: false, families, ..Negotiated::default() });
@@ -90,10 +100,10 @@ fn check_update(update: &Update, negotiated: &Negotiated) {
         let alone = Update { end_of_rib: update.end_of_rib, ..Update::default() };
         assert_eq!(update, &alone);
     }
-    let announced: BTreeSet<Prefix> = update.announced.iter().map(|a| a.prefix).collect();
-    let withdrawn: BTreeSet<Prefix> = update.withdrawn.iter().copied().collect();
+    let announced: BTreeSet<(Prefix, u32)> = update.announced.iter().map(|a| (a.prefix, a.path_id)).collect();
+    let withdrawn: BTreeSet<(Prefix, u32)> = update.withdrawn.iter().map(|w| (w.prefix, w.path_id)).collect();
     assert!(announced.is_disjoint(&withdrawn));
-    assert!(announced.union(&withdrawn).all(|prefix| negotiated.families.contains(&prefix.family())));
+    assert!(announced.union(&withdrawn).all(|(prefix, _)| negotiated.families.contains(&prefix.family())));
 
     // What was taken in can be said again, and means the same.
     if let Some(attributes) = &update.attributes {
@@ -105,7 +115,8 @@ fn check_update(update: &Update, negotiated: &Negotiated) {
         }
         for announced in &update.announced {
             let (next_hop, link_local) = (announced.next_hop, announced.link_local);
-            let Ok(messages) = encode_announce(&[announced.prefix], next_hop, link_local, attributes, negotiated)
+            let Ok(messages) =
+                encode_announce(&[(announced.prefix, announced.path_id)], next_hop, link_local, attributes, negotiated)
             else {
                 panic!("cannot be sent: {announced:?} {attributes:?}");
             };
@@ -117,7 +128,8 @@ fn check_update(update: &Update, negotiated: &Negotiated) {
         }
     }
     for family in Family::BOTH {
-        let prefixes: Vec<Prefix> = update.withdrawn.iter().copied().filter(|p| p.family() == family).collect();
+        let paths = update.withdrawn.iter().map(|w| (w.prefix, w.path_id));
+        let prefixes: Vec<(Prefix, u32)> = paths.filter(|(prefix, _)| prefix.family() == family).collect();
         for message in encode_withdraw(&prefixes, negotiated).unwrap() {
             assert!(message.len() <= negotiated.max_message);
         }
