@@ -9,10 +9,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug
 RELEASE := $(TARGET)/release
 
-.PHONY: help setup build demo test lint conformance bench fuzz clean
+.PHONY: help setup build demo test lint rfc-table bench fuzz recordings clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: ## install what is missing: Debian packages; names a missing toolchain and its cure
 	@deploy/setup
@@ -32,7 +32,7 @@ lint: ## formatting and clippy alone
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-conformance: ## write CONFORMANCE.md anew: the RFC checklist, and the tests that prove each line
+rfc-table: ## write CONFORMANCE.md anew: the RFC checklist, and the tests that prove each line
 	BIPLANE_BLESS=1 $(CARGO) test --locked -q -p biplane-node --test conformance
 
 bench: setup ## ratios against iproute2 and BIRD in the same run
@@ -42,6 +42,9 @@ bench: setup ## ratios against iproute2 and BIRD in the same run
 
 fuzz: ## ten minutes of fuzzing at the codec door (needs cargo-fuzz)
 	cd lib/wire && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run -s none door -- -max_total_time=600 -timeout=10
+
+recordings: build ## record the daemons of every topology anew, for the replay test
+	BIPLANE_BIN_DIR=$(abspath $(BIN)) BIPLANE_RECORDINGS=$(abspath lib/node/tests/recordings) $(CARGO) test --locked -p biplane-testbed --test topologies
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -7,6 +7,8 @@
 
 #[path = "topologies/fabric.rs"]
 mod fabric;
+#[path = "topologies/recordings.rs"]
+mod recordings;
 
 use std::time::{Duration, Instant};
 

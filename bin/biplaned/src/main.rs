@@ -1,7 +1,8 @@
 //! The per-node daemon: arguments, logging, exit codes. What it does is `node`'s business.
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufReader, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -33,6 +34,13 @@ struct Arguments {
     /// What is logged: a level, or `target=level,…` as in `info,biplane_bgp=debug`
     #[arg(long, env = "BIPLANED_LOG", default_value = "info")]
     log_level: String,
+    /// Write every event and what came of it to this new file, for --replay. It holds no keys, but addresses, names and
+    /// the configuration
+    #[arg(long, env = "BIPLANED_RECORD", value_name = "FILE", conflicts_with_all = ["check", "replay"])]
+    record: Option<PathBuf>,
+    /// Feed a recording to a core of this version, without network or clock; end with 1 where it does something else
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    replay: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -54,6 +62,9 @@ fn main() -> ExitCode {
     if arguments.check {
         return check(&settings);
     }
+    if let Some(recording) = &arguments.replay {
+        return replay(recording);
+    }
     if let Err(why) = start_log(&arguments) {
         eprintln!("biplaned: --log-level: {why}");
         return ExitCode::from(2);
@@ -65,10 +76,32 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(node::run(settings, env!("CARGO_PKG_VERSION").to_owned())) {
+    match runtime.block_on(node::run(settings, env!("CARGO_PKG_VERSION").to_owned(), arguments.record)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("biplaned: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn replay(recording: &Path) -> ExitCode {
+    let replayed = File::open(recording)
+        .map_err(|error| error.to_string())
+        .and_then(|file| node::record::replay(BufReader::new(file)));
+    match replayed {
+        Ok((steps, None)) => {
+            println!("{}: {steps} events, the same effects", recording.display());
+            ExitCode::SUCCESS
+        }
+        Ok((_, Some(other))) => {
+            println!("{}: event {} has other effects", recording.display(), other.step);
+            other.missing.iter().for_each(|effect| println!("- {effect}"));
+            other.new.iter().for_each(|effect| println!("+ {effect}"));
+            ExitCode::FAILURE
+        }
+        Err(why) => {
+            eprintln!("biplaned: {}: {why}", recording.display());
             ExitCode::FAILURE
         }
     }

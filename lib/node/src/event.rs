@@ -54,7 +54,8 @@ pub enum Event {
 }
 
 /// What the core wants done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Effect {
     /// Tell the store.
     Store(cluster::Command),
@@ -78,7 +79,8 @@ pub enum Effect {
 }
 
 /// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Level {
     /// Something the operator should look at.
     Warn,
@@ -91,7 +93,8 @@ pub enum Level {
 pub use status::EventKind as Topic;
 
 /// One line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Notice {
     /// How much it matters.
     pub level: Level,

@@ -14,6 +14,7 @@
 mod core;
 mod event;
 mod reconcile;
+pub mod record;
 mod run;
 pub mod settings;
 

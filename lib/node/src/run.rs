@@ -1,6 +1,8 @@
 //! The loop around the core: it reads the clock, moves bytes between the core and the edges, and decides nothing.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use model::config::Config;
@@ -12,6 +14,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::core::Core;
 use crate::event::{Effect, Event, Identity, Level, Notice};
+use crate::record::{Head, Recorder};
 use crate::settings::{Keys, Settings, machine_uid, node_name};
 
 /// How often files are looked at for changes.
@@ -23,7 +26,7 @@ const MONITOR_LINES: usize = 1024;
 ///
 /// # Errors
 /// In words, with the cure: settings that do not hold together, no rights, a store that cannot be made, a second daemon.
-pub async fn run(settings: Settings, version: String) -> Result<(), String> {
+pub async fn run(settings: Settings, version: String, recording: Option<PathBuf>) -> Result<(), String> {
     let loaded = settings.load()?;
     for warning in &loaded.warnings {
         tracing::warn!(topic = "config", "{warning}");
@@ -64,17 +67,11 @@ pub async fn run(settings: Settings, version: String) -> Result<(), String> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
 
     let clock = Clock { began: Instant::now() };
+    let head = Head { form: Head::FORM, at: clock.now(), identity, config: config.clone(), keys: keys.generations() };
+    let recorder = recording.as_deref().map(|path| begin_recording(path, &head)).transpose()?;
     let mut files = Files { prints: settings.fingerprint(&config), settings, origins: loaded.origins };
-    let mut body = Body {
-        core: Core::new(clock.now(), identity, config.clone(), keys.generations()),
-        config,
-        worker,
-        store,
-        peering,
-        monitor,
-        calls: Vec::new(),
-        number: 0,
-    };
+    let mut body =
+        Body { core: head.core(), recorder, config, worker, store, peering, monitor, calls: Vec::new(), number: 0 };
     let mut look = tokio::time::interval(LOOK_AT_FILES);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
@@ -144,6 +141,7 @@ impl Clock {
 /// The core and the edges that its effects go to.
 struct Body {
     core: Core,
+    recorder: Option<Recorder<File>>,
     config: Config,
     worker: kernel::Worker,
     store: cluster::Store,
@@ -157,7 +155,17 @@ struct Body {
 impl Body {
     fn tell(&mut self, now: Moment, event: Event) -> Result<(), String> {
         let begin = Instant::now();
-        let effects = self.core.handle(now, event);
+        let effects = match &mut self.recorder {
+            None => self.core.handle(now, event),
+            Some(recorder) => {
+                let (effects, written) = recorder.handle(&mut self.core, now, event);
+                if let Err(error) = written {
+                    tracing::warn!("the recording ends here, the daemon goes on: {error}");
+                    self.recorder = None;
+                }
+                effects
+            }
+        };
         self.core.note_event(begin.elapsed());
         for effect in effects {
             match effect {
@@ -316,6 +324,15 @@ impl Servers {
             task.abort();
         }
     }
+}
+
+fn begin_recording(path: &Path, head: &Head) -> Result<Recorder<File>, String> {
+    Recorder::create(path, head).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            format!("--record {}: the file exists; name a new one, or move it away", path.display())
+        }
+        _ => format!("--record {}: {error}", path.display()),
+    })
 }
 
 fn identity(config: &Config, version: String) -> Result<Identity, String> {

@@ -14,6 +14,8 @@ use testbed::probes::Probes;
 use testbed::turn::{self, Turn};
 use testbed::{places, pods};
 
+use crate::recordings;
+
 /// Whatever has not come about by then never will.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Modest, so that two processors carry all daemons, routers and probers of a lab besides other work.
@@ -38,7 +40,10 @@ impl Fabric {
         let settings = Settings {
             labs: labs.path().join("labs"),
             program: vec![env!("CARGO_BIN_EXE_biplane-lab").into()],
-            path: vec![binaries()],
+            path: match recordings::folder() {
+                Some(_) => vec![recordings::recording_program(labs.path(), &binaries()), binaries()],
+                None => vec![binaries()],
+            },
         };
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("topologies/{name}.clab.yml"));
         let lab = Lab::of(&settings, &file).unwrap();
@@ -168,6 +173,11 @@ impl Fabric {
         );
         println!("{line}");
         let unread: u64 = tally.streams.iter().map(|stream| stream.written.saturating_sub(stream.read)).sum();
+        if let Some(folder) = recordings::folder() {
+            for node in self.cluster().nodes() {
+                recordings::keep(&self.lab, node, &folder);
+            }
+        }
         let is_well = totals.lost + totals.duplicated + totals.stream_faults + unread == 0 && totals.sent > 0;
         assert!(is_well, "{line}, {unread} octets of streams missing\n{}", faults(&tally));
     }

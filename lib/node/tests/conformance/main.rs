@@ -1,7 +1,7 @@
 //! The conformance table: every line of the RFC checklist, and the tests that prove it.
 //!
 //! A test says what it proves in its doc comment, on a line of its own: `/// Checklist: 22` or `/// Checklist: 65, 66`.
-//! `make conformance` writes the table to `CONFORMANCE.md`; what a line is about stands in `checklist.txt`.
+//! `make rfc-table` writes the table to `CONFORMANCE.md`; what a line is about stands in `checklist.txt`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,7 @@ fn the_table_is_whole_and_new() {
         let missing = missing(&proofs);
         assert!(missing.is_empty(), "lines of the checklist without a test: {missing:?}");
         let there = std::fs::read_to_string(&path).expect("CONFORMANCE.md");
-        assert!(there == table, "CONFORMANCE.md is not the newest: run `make conformance`");
+        assert!(there == table, "CONFORMANCE.md is not the newest: run `make rfc-table`");
     }
 }
 
@@ -135,7 +135,7 @@ fn missing(proofs: &Proofs) -> Vec<u16> {
 
 fn table(proofs: &Proofs) -> String {
     let mut text = String::from(
-        "# Conformance\n\nWhat the RFCs ask of a speaker and a VXLAN node, line by line, and the tests that prove it. Written by `make conformance` \
+        "# Conformance\n\nWhat the RFCs ask of a speaker and a VXLAN node, line by line, and the tests that prove it. Written by `make rfc-table` \
          from the tests themselves; `make test` runs every one of them.\n",
     );
     let missing = missing(proofs);

@@ -1,7 +1,8 @@
 //! Whole cores joined by an in-memory store, in-memory kernels and in-memory TCP, on a simulated clock.
-//!
-//! The kernels behave as Linux does where it matters: creates are exclusive, replaces need something to replace, a
-//! route needs the nexthop object that it names, and what is taken away takes what leans on it along.
+
+#[path = "kernel.rs"]
+mod memory;
+mod tape;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -9,9 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::config::Config;
-use model::kernel::{Device, Hop, Key, LinkInfo, Refusal, Value, Via, Write};
+use model::kernel::{Device, Key, LinkInfo, Value, Via};
 use model::{ClusterPool, Digest, Moment, NodeName, NodePhase, Owner, Plane, PodCidr, Uid, Wish};
+use node::record::{Head, Recorder};
 use node::{Core, Effect, Event, Identity};
+
+use memory::write_one;
+pub(crate) use tape::Tape;
 
 /// A small generator of numbers that look random; the same for the same seed.
 pub(crate) struct Dice(u64);
@@ -43,6 +48,9 @@ pub(crate) struct SimNode {
     pub(crate) name: NodeName,
     pub(crate) config: Config,
     pub(crate) core: Option<Core>,
+    /// Where its daemons' runs are written, one after the other.
+    pub(crate) tapes: Vec<Tape>,
+    recorder: Option<Recorder<Tape>>,
     pub(crate) kernel: BTreeMap<Key, Value>,
     /// Left alone for good: what it still sends is lost when the others have moved on.
     pub(crate) abandoned: bool,
@@ -82,6 +90,7 @@ pub(crate) struct World {
     accepted: u64,
     /// Every line said, for failures.
     pub(crate) log: VecDeque<String>,
+    recording: bool,
     pub(crate) phase_writes: u64,
     pub(crate) digest_writes: u64,
 }
@@ -92,6 +101,15 @@ struct Shared(Store);
 impl World {
     /// `nodes` nodes on one IPv4 and IPv6 network, started at once.
     pub(crate) fn new(seed: u64, nodes: usize, settings: impl Fn(&mut Config)) -> World {
+        World::build(seed, nodes, false, settings)
+    }
+
+    /// The same, and every daemon's run is recorded.
+    pub(crate) fn recorded(seed: u64, nodes: usize) -> World {
+        World::build(seed, nodes, true, |_| {})
+    }
+
+    fn build(seed: u64, nodes: usize, recording: bool, settings: impl Fn(&mut Config)) -> World {
         let pools = [("10.244.0.0/16", 24), ("fd44::/48", 64)];
         let pools = pools.map(|(cidr, len)| ClusterPool::new(cidr.parse().unwrap(), len).unwrap()).to_vec();
         let mut world = World {
@@ -104,6 +122,7 @@ impl World {
             wires: Vec::new(),
             accepted: 1 << 63,
             log: VecDeque::new(),
+            recording,
             phase_writes: 0,
             digest_writes: 0,
         };
@@ -117,6 +136,8 @@ impl World {
                 name: format!("n{index}").parse().unwrap(),
                 config,
                 core: None,
+                tapes: Vec::new(),
+                recorder: None,
                 kernel: BTreeMap::new(),
                 abandoned: false,
                 misled: false,
@@ -158,7 +179,14 @@ impl World {
         let node = &mut self.nodes[index];
         let uid = Uid(Arc::from(format!("machine-{index}")));
         let identity = Identity { node: node.name.clone(), uid, version: "test".to_owned(), seed: index as u64 + 7 };
-        node.core = Some(Core::new(self.now, identity, node.config.clone(), BTreeMap::new()));
+        let head =
+            Head { form: Head::FORM, at: self.now, identity, config: node.config.clone(), keys: BTreeMap::new() };
+        node.core = Some(head.core());
+        if self.recording {
+            let tape = Tape::default();
+            node.recorder = Some(Recorder::new(tape.clone(), &head).unwrap());
+            node.tapes.push(tape);
+        }
         self.mail(index, "store", Event::Store(cluster::Event::Listed(store)));
         if self.store.0.coordinator.is_none() {
             self.elect();
@@ -247,8 +275,16 @@ impl World {
 
     fn tell(&mut self, index: usize, event: Event) {
         let now = self.now;
-        let Some(core) = self.nodes[index].core.as_mut() else { return };
-        let effects = core.handle(now, event);
+        let node = &mut self.nodes[index];
+        let Some(core) = node.core.as_mut() else { return };
+        let effects = match &mut node.recorder {
+            None => core.handle(now, event),
+            Some(recorder) => {
+                let (effects, written) = recorder.handle(core, now, event);
+                written.unwrap();
+                effects
+            }
+        };
         for effect in effects {
             self.perform(index, effect);
         }
@@ -536,57 +572,6 @@ impl World {
         let phases: Vec<String> = self.store.0.phases.values().map(|phase| format!("{phase:?}")).collect();
         let log: Vec<&str> = self.log.iter().map(String::as_str).collect();
         format!("{}\n{}\ndigest {:?}", log.join("\n"), phases.join("\n"), self.store.0.digest)
-    }
-}
-
-fn write_one(kernel: &mut BTreeMap<Key, Value>, write: &Write) -> Result<(), Refusal> {
-    let refuse = |errno: i32, message: &str| Err(Refusal { errno, message: message.to_owned() });
-    let missing = |kernel: &BTreeMap<Key, Value>, value: &Value| match value {
-        Value::Route { via: Via::Hops(hops), .. } => {
-            let object = match &hops[..] {
-                [hop] => Key::Nexthop(hop.clone()),
-                _ => Key::NexthopGroup(hops.clone()),
-            };
-            !kernel.contains_key(&object)
-        }
-        _ => false,
-    };
-    match write {
-        Write::Create(key, value) | Write::Replace(key, value) => {
-            let exclusive = matches!(write, Write::Create(..)) && !matches!(key, Key::Sysctl(_));
-            if exclusive && kernel.contains_key(key) {
-                return refuse(17, "File exists");
-            }
-            if matches!(write, Write::Replace(..)) && !kernel.contains_key(key) {
-                return refuse(2, "No such file or directory");
-            }
-            if missing(kernel, value) {
-                return refuse(2, "Nexthop id does not exist");
-            }
-            kernel.insert(key.clone(), value.clone());
-            Ok(())
-        }
-        Write::Delete(key) => {
-            kernel.remove(key);
-            let gone: BTreeSet<Hop> = match key {
-                Key::Nexthop(hop) => BTreeSet::from([hop.clone()]),
-                Key::Link(device) => {
-                    kernel.retain(|k, _| !matches!(k, Key::Fdb(d, _) | Key::Neighbour(d, _) if d == device));
-                    let on = |k: &Key| match k {
-                        Key::Nexthop(hop) if hop.device == *device => Some(hop.clone()),
-                        _ => None,
-                    };
-                    kernel.keys().filter_map(on).collect()
-                }
-                _ => BTreeSet::new(),
-            };
-            kernel.retain(|k, v| match (k, v) {
-                (Key::Nexthop(hop), _) => !gone.contains(hop),
-                (_, Value::Route { via: Via::Hops(hops), .. }) => !hops.iter().any(|hop| gone.contains(hop)),
-                _ => true,
-            });
-            Ok(())
-        }
     }
 }
 
