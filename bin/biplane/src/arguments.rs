@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use model::{NodeName, Plane, Prefix};
+use model::{NodeName, PeerId, Plane, Prefix};
 use status::{EventKind, Query};
 
 use crate::output::OutputArgs;
@@ -162,7 +162,7 @@ pub(crate) enum BgpCommand {
     #[command(visible_aliases = ["neighbor", "neighbour"])]
     Peer {
         /// Its address
-        address: IpAddr,
+        address: PeerId,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -173,7 +173,7 @@ pub(crate) enum BgpCommand {
     Reset {
         /// The peer
         #[arg(required_unless_present = "all", conflicts_with = "all")]
-        peer: Option<IpAddr>,
+        peer: Option<PeerId>,
         /// All peers
         #[arg(long)]
         all: bool,
@@ -187,10 +187,10 @@ pub(crate) enum BgpCommand {
 pub(crate) struct RoutesArgs {
     /// What this peer announces, refused paths too
     #[arg(long, value_name = "PEER", conflicts_with_all = ["out", "why"])]
-    pub(crate) r#in: Option<IpAddr>,
+    pub(crate) r#in: Option<PeerId>,
     /// What we announce to this peer
     #[arg(long, value_name = "PEER", conflicts_with = "why")]
-    pub(crate) out: Option<IpAddr>,
+    pub(crate) out: Option<PeerId>,
     /// All paths of this prefix, and which step decided among them
     #[arg(long, value_name = "PREFIX")]
     pub(crate) why: Option<Prefix>,

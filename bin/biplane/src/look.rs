@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use model::{NodeName, Prefix, StateName};
+use model::{NodeName, PeerId, Prefix, StateName};
 use serde_json::Value;
 use status::Query;
 use status::client::{Client, ClientError};
@@ -25,8 +25,8 @@ pub(crate) enum Look {
     Blocks { node: Option<NodeName>, ip: Option<IpAddr> },
     IpamCheck,
     Peers,
-    Peer(IpAddr),
-    Routes { direction: RouteDirection, peer: Option<IpAddr>, limit: usize },
+    Peer(PeerId),
+    Routes { direction: RouteDirection, peer: Option<PeerId>, limit: usize },
     Why { prefix: Prefix, limit: usize },
     Vxlan,
     Fdb,
@@ -96,7 +96,7 @@ pub(crate) async fn fetch(client: &Client, look: &Look) -> Result<Document, Fail
         Look::Mode => Query::Mode,
         Look::Pools | Look::Blocks { .. } | Look::IpamCheck => Query::Ipam,
         Look::Peers | Look::Peer(_) => Query::BgpPeers,
-        Look::Routes { direction, peer, limit } => routes(*direction, *peer, None, *limit),
+        Look::Routes { direction, peer, limit } => routes(*direction, peer.clone(), None, *limit),
         Look::Why { prefix, limit } => routes(RouteDirection::Local, None, Some(*prefix), *limit),
         Look::Vxlan | Look::Fdb | Look::Neigh => Query::Vxlan,
         Look::RouteList { diff, .. } => Query::Routes { diff: *diff },
@@ -115,7 +115,7 @@ pub(crate) async fn fetch(client: &Client, look: &Look) -> Result<Document, Fail
             // What policy refused competes nowhere: it is in Adj-RIB-In alone.
             let refused = client.query(&routes(RouteDirection::In, None, Some(*prefix), *limit)).await?;
             if let Doc::BgpRouteList(refused) = refused.body {
-                let known: Vec<Option<IpAddr>> = local.items.iter().map(|it| it.peer).collect();
+                let known: Vec<Option<PeerId>> = local.items.iter().map(|it| it.peer.clone()).collect();
                 local.items.extend(refused.items.into_iter().filter(|it| !known.contains(&it.peer)));
                 local.truncated |= refused.truncated;
             }

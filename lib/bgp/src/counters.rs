@@ -1,8 +1,8 @@
 //! Counters, from the start of the daemon; for metrics.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
+use model::PeerId;
 use serde::{Deserialize, Serialize};
 use wire::{AttributeError, Message};
 
@@ -56,11 +56,11 @@ impl MessageKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Messages by peer, direction and type.
-    pub messages: BTreeMap<(IpAddr, Way, MessageKind), u64>,
+    pub messages: BTreeMap<(PeerId, Way, MessageKind), u64>,
     /// NOTIFICATIONs by peer, direction, code and subcode.
-    pub notifications: BTreeMap<(IpAddr, Way, u8, u8), u64>,
+    pub notifications: BTreeMap<(PeerId, Way, u8, u8), u64>,
     /// Errors in UPDATEs by peer and kind (attribute and treatment, RFC 7606).
-    pub update_errors: BTreeMap<(IpAddr, String), u64>,
+    pub update_errors: BTreeMap<(PeerId, String), u64>,
     /// Connections from addresses that are no peers.
     pub strangers: u64,
 }
@@ -92,21 +92,21 @@ impl PeerCounters {
     }
 
     /// Adds them to those of all peers.
-    pub(crate) fn report(&self, peer: IpAddr, all: &mut Counters) {
+    pub(crate) fn report(&self, peer: &PeerId, all: &mut Counters) {
         for way in [Way::In, Way::Out] {
             for kind in MessageKind::ALL {
-                all.messages.insert((peer, way, kind), self.messages[way as usize][kind as usize]);
+                all.messages.insert((peer.clone(), way, kind), self.messages[way as usize][kind as usize]);
             }
         }
         for ((way, code, subcode), count) in &self.notifications {
-            all.notifications.insert((peer, *way, *code, *subcode), *count);
+            all.notifications.insert((peer.clone(), *way, *code, *subcode), *count);
         }
         for ((attribute, treatment), count) in &self.update_errors {
             let words = match attribute {
                 Some(code) => format!("attribute {code}: {treatment}"),
                 None => treatment.to_string(),
             };
-            *all.update_errors.entry((peer, words)).or_default() += count;
+            *all.update_errors.entry((peer.clone(), words)).or_default() += count;
         }
     }
 }

@@ -17,8 +17,9 @@
 
 use std::cmp::Reverse;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
+use model::PeerId;
 use serde::{Deserialize, Serialize};
 
 use crate::route::Route;
@@ -97,9 +98,9 @@ impl fmt::Display for Ineligible {
 }
 
 /// What the decision needs to know of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origins {
-    pub(crate) address: IpAddr,
+    pub(crate) id: PeerId,
     pub(crate) router_id: Ipv4Addr,
     pub(crate) external: bool,
 }
@@ -126,7 +127,7 @@ pub(crate) fn decide<C: Contender>(paths: &mut [C], max_paths: usize, from: impl
     keep_lowest(paths, Reason::Internal, |p| !from(p).external);
     let rank = |p: &C| {
         let origins = from(p);
-        (p.route().attributes.originator_id.unwrap_or(origins.router_id), origins.address)
+        (p.route().attributes.originator_id.unwrap_or(origins.router_id), origins.id)
     };
     paths.sort_by_key(|p| (p.reason() != Reason::Best, rank(p)));
     let equal = paths.iter().take_while(|p| p.reason() == Reason::Best).count();

@@ -43,6 +43,7 @@ mod timers;
 pub use counters::{Counters, MessageKind, Way};
 pub use decide::{Ineligible, Reason};
 pub use loc_rib::BestPath;
+pub use model::{PeerId, Transport};
 pub use output::{ConnId, Output};
 pub use policy::Refusal;
 pub use session::State;

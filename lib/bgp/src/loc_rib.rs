@@ -6,21 +6,21 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use model::table::Entry as Slot;
-use model::{Prefix, PrefixMap};
+use model::{PeerId, Prefix, PrefixMap};
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Contender, Ineligible, Origins, Reason, decide};
 use crate::route::Route;
 
 /// One path of a multipath set: where packets for the prefix go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BestPath {
     /// Next hop as received.
     pub next_hop: IpAddr,
     /// Link-local next hop beside a global one.
     pub link_local: Option<Ipv6Addr>,
     /// Who announced it.
-    pub peer: IpAddr,
+    pub peer: PeerId,
     /// From another AS.
     pub ebgp: bool,
     /// Kept from a session that broke.
@@ -124,8 +124,8 @@ impl LocRib {
     }
 
     /// A name for a peer, until [`LocRib::leave`].
-    pub(crate) fn enter(&mut self, address: IpAddr) -> PeerIndex {
-        let origins = Origins { address, router_id: Ipv4Addr::UNSPECIFIED, external: false };
+    pub(crate) fn enter(&mut self, id: PeerId) -> PeerIndex {
+        let origins = Origins { id, router_id: Ipv4Addr::UNSPECIFIED, external: false };
         if let Some(index) = self.free.pop() {
             self.peers[index.0 as usize] = origins;
             return index;
@@ -242,8 +242,8 @@ impl LocRib {
     }
 
     /// Who a candidate is from.
-    pub(crate) fn origins(&self, index: PeerIndex) -> Origins {
-        self.peers[index.0 as usize]
+    pub(crate) fn origins(&self, index: PeerIndex) -> &Origins {
+        &self.peers[index.0 as usize]
     }
 
     /// The candidate of one peer.
@@ -256,11 +256,11 @@ impl LocRib {
 
 fn forwarding(entry: &Entry, peers: &[Origins]) -> Vec<BestPath> {
     let path = |c: &Candidate| {
-        let from = peers[c.peer.0 as usize];
+        let from = &peers[c.peer.0 as usize];
         BestPath {
             next_hop: c.route.next_hop,
             link_local: c.route.link_local,
-            peer: from.address,
+            peer: from.id.clone(),
             ebgp: from.external,
             stale: c.stale,
         }
@@ -284,7 +284,7 @@ fn settle(
     peers: &[Origins],
     before: &[BestPath],
 ) -> bool {
-    let set = decide(&mut candidates, max_paths, |c| peers[c.peer.0 as usize]);
+    let set = decide(&mut candidates, max_paths, |c| peers[c.peer.0 as usize].clone());
     match (candidates.len(), candidates.pop()) {
         (1, Some(only)) => *entry = Entry::One(only),
         (_, Some(last)) => {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::Moment;
+use model::{Moment, Transport};
 
 /// Name of a TCP connection. Dials are numbered by the speaker from 1; accepted ones come numbered from outside
 /// with the top bit set.
@@ -22,6 +22,8 @@ pub enum Output {
         remote: SocketAddr,
         /// Source address; the kernel's choice if absent.
         local: Option<IpAddr>,
+        /// Device and TTL.
+        transport: Transport,
     },
     /// Write bytes, whole messages.
     Send {

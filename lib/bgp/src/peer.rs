@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use model::{Family, Moment};
+use model::{Family, Moment, Transport};
 use wire::{Notification, cease, code, open};
 
 use crate::adj_rib_in::AdjRibIn;
@@ -266,8 +266,10 @@ impl Peer {
         let Some(link) = self.links.iter_mut().find(|link| link.session.conn == conn) else { return };
         match action {
             Action::Dial => {
-                let remote = SocketAddr::new(self.config.address, self.config.port);
-                shared.out.push(Output::Dial { conn, remote, local: self.config.local_address });
+                let remote = SocketAddr::new(self.config.id.address, self.config.port);
+                let local = self.config.local_address;
+                let transport = Transport { device: self.config.id.device.clone(), ..Transport::default() };
+                shared.out.push(Output::Dial { conn, remote, local, transport });
             }
             Action::SendOpen => {
                 link.offer = Some(offer);
@@ -349,7 +351,7 @@ impl Peer {
         let families: Vec<String> = agreed.wire.families.iter().map(Family::to_string).collect();
         let text = format!(
             "peer {} (AS {}) is up: {}, hold time {} s",
-            self.config.address,
+            self.config.id,
             self.config.asn,
             families.join(" and "),
             agreed.hold_time.as_secs()
@@ -409,7 +411,7 @@ impl Peer {
         kept: Option<(usize, Duration)>,
         shared: &mut Shared,
     ) {
-        let peer = format!("peer {} (AS {})", self.config.address, self.config.asn);
+        let peer = format!("peer {} (AS {})", self.config.id, self.config.asn);
         let text = match (was_up, kept) {
             (true, Some((paths, wait))) if paths > 0 => {
                 format!("{peer} is down: {words}; its {paths} paths are kept for {} s", wait.as_secs())
@@ -498,7 +500,7 @@ impl Peer {
         let mut session = Session::new(now, conn, initiator);
         session.local = local;
         self.links.push(Link::new(session));
-        shared.conns.insert(conn, self.config.address);
+        shared.conns.insert(conn, self.config.id.clone());
     }
 
     fn link_mut(&mut self, conn: ConnId) -> Option<&mut Link> {

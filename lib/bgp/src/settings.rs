@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use model::{Asn, ClusterPool, RouterId};
+use model::{Asn, ClusterPool, PeerId, RouterId};
 use serde::{Deserialize, Serialize};
 
 /// The speaker's configuration.
@@ -54,8 +54,8 @@ impl SpeakerConfig {
 /// One peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerConfig {
-    /// Address of the peer: where we dial, and where its connections must come from.
-    pub address: IpAddr,
+    /// The peer: where we dial, and where its connections must come from.
+    pub id: PeerId,
     /// TCP port that we dial.
     pub port: u16,
     /// AS number of the peer; our own makes it iBGP.
@@ -78,9 +78,9 @@ pub struct PeerConfig {
 
 impl PeerConfig {
     /// A peer at port 179 that may announce 20,000 prefixes.
-    pub fn new(address: IpAddr, asn: Asn) -> PeerConfig {
+    pub fn new(id: impl Into<PeerId>, asn: Asn) -> PeerConfig {
         PeerConfig {
-            address,
+            id: id.into(),
             port: 179,
             asn,
             local_address: None,

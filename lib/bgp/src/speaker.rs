@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Bound;
 
 use model::kernel::Device;
-use model::{Moment, Prefix};
+use model::{Moment, PeerId, Prefix};
 use wire::{Notification, cease};
 
 use crate::chance::Chance;
@@ -31,21 +31,21 @@ pub(crate) struct Shared {
     /// Shut down: no session opens.
     pub(crate) shut: bool,
     /// Whose connection it is.
-    pub(crate) conns: BTreeMap<ConnId, IpAddr>,
+    pub(crate) conns: BTreeMap<ConnId, PeerId>,
 }
 
 /// A BGP speaker. See the crate's page for the order of calls.
 #[derive(Debug)]
 pub struct Speaker {
     shared: Shared,
-    peers: BTreeMap<IpAddr, Peer>,
+    peers: BTreeMap<PeerId, Peer>,
     /// Peers with work that waits for nothing.
-    busy: BTreeSet<IpAddr>,
+    busy: BTreeSet<PeerId>,
     /// Who of them had the last slice.
-    turn: Option<IpAddr>,
+    turn: Option<PeerId>,
     /// Peers by their next deadline; the same the other way round.
-    deadlines: BTreeSet<(Moment, IpAddr)>,
-    deadline_of: BTreeMap<IpAddr, Moment>,
+    deadlines: BTreeSet<(Moment, PeerId)>,
+    deadline_of: BTreeMap<PeerId, Moment>,
     strangers: VecDeque<Stranger>,
     strangers_total: u64,
     budget: NoticeBudget,
@@ -140,15 +140,15 @@ impl Speaker {
     }
 
     /// Someone has connected. Whoever is no peer is closed at once, and remembered.
-    pub fn handle_accepted(&mut self, now: Moment, conn: ConnId, local: SocketAddr, remote: SocketAddr) {
+    pub fn handle_accepted(&mut self, now: Moment, conn: ConnId, local: SocketAddr, remote: impl Into<PeerId>) {
         self.now = now;
-        let address = remote.ip().to_canonical();
-        match self.peers.get_mut(&address).filter(|peer| !peer.gone) {
+        let id = remote.into();
+        match self.peers.get_mut(&id).filter(|peer| !peer.gone) {
             Some(peer) => {
                 peer.handle_accepted(now, conn, local, &mut self.shared);
-                self.settle(address);
+                self.settle(&id);
             }
-            None => self.turn_away(now, conn, address),
+            None => self.turn_away(now, conn, id),
         }
     }
 
@@ -194,16 +194,16 @@ impl Speaker {
     /// Runs the timers that have run out, and a slice of work.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.now = now;
-        while let Some((at, address)) = self.deadlines.first().copied()
+        while let Some((at, id)) = self.deadlines.first().cloned()
             && at <= now
         {
-            match self.peers.get_mut(&address) {
+            match self.peers.get_mut(&id) {
                 Some(peer) => {
                     peer.handle_timeout(now, &mut self.shared);
-                    self.settle(address);
+                    self.settle(&id);
                 }
                 None => {
-                    self.deadlines.remove(&(at, address));
+                    self.deadlines.remove(&(at, id));
                 }
             }
         }
@@ -215,17 +215,17 @@ impl Speaker {
         self.now = now;
         let mut left = slice;
         while left > 0 {
-            let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
-            let next = self.busy.range((after, Bound::Unbounded)).next().or(self.busy.first()).copied();
-            let Some(address) = next else { return };
-            self.turn = Some(address);
-            if let Some(peer) = self.peers.get_mut(&address) {
+            let after = self.turn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let next = self.busy.range((after, Bound::Unbounded)).next().or(self.busy.first()).cloned();
+            let Some(id) = next else { return };
+            self.turn = Some(id.clone());
+            if let Some(peer) = self.peers.get_mut(&id) {
                 let before = left;
                 peer.work(now, &mut left, &mut self.shared);
                 // Work that costs nothing must not go on for ever.
                 left = left.min(before - 1);
             }
-            self.settle(address);
+            self.settle(&id);
         }
     }
 
@@ -260,16 +260,17 @@ impl Speaker {
         self.shared.rib.best(prefix)
     }
 
-    fn turn_away(&mut self, now: Moment, conn: ConnId, address: IpAddr) {
+    fn turn_away(&mut self, now: Moment, conn: ConnId, id: PeerId) {
         self.shared.out.push(Output::Close { conn, flush: false });
         self.strangers_total += 1;
-        let known = self.strangers.iter().position(|stranger| stranger.address == address);
+        let known = self.strangers.iter().position(|stranger| stranger.id == id);
         let mut stranger =
-            known.and_then(|at| self.strangers.remove(at)).unwrap_or(Stranger { address, attempts: 0, last: now });
+            known.and_then(|at| self.strangers.remove(at)).unwrap_or(Stranger { id, attempts: 0, last: now });
         stranger.attempts += 1;
         stranger.last = now;
         if stranger.attempts == 1 {
-            let text = format!("connection from {address} refused: it is no peer; add it to bgp.peers if it should be");
+            let text =
+                format!("connection from {} refused: it is no peer; add it to bgp.peers if it should be", stranger.id);
             self.shared.out.notice(now, &mut self.budget, true, text);
         }
         self.strangers.push_back(stranger);
@@ -281,51 +282,51 @@ impl Speaker {
     /// Does something with the peer of a connection; nothing if it is known no more.
     fn with(&mut self, now: Moment, conn: ConnId, action: impl FnOnce(&mut Peer, &mut Shared)) {
         self.now = now;
-        let Some(address) = self.shared.conns.get(&conn).copied() else { return };
-        if let Some(peer) = self.peers.get_mut(&address) {
+        let Some(id) = self.shared.conns.get(&conn).cloned() else { return };
+        if let Some(peer) = self.peers.get_mut(&id) {
             action(peer, &mut self.shared);
-            self.settle(address);
+            self.settle(&id);
         }
     }
 
     fn each(&mut self, mut action: impl FnMut(&mut Peer, &mut Shared)) {
-        let addresses: Vec<IpAddr> = self.peers.keys().copied().collect();
-        for address in addresses {
-            if let Some(peer) = self.peers.get_mut(&address) {
+        let ids: Vec<PeerId> = self.peers.keys().cloned().collect();
+        for id in ids {
+            if let Some(peer) = self.peers.get_mut(&id) {
                 action(peer, &mut self.shared);
             }
-            self.settle(address);
+            self.settle(&id);
         }
     }
 
     /// Notes when a peer is to be looked at again; forgets one that is gone and has left nothing.
-    fn settle(&mut self, address: IpAddr) {
-        let Some(peer) = self.peers.get(&address) else { return };
+    fn settle(&mut self, id: &PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
         if peer.gone && peer.is_empty() {
             self.shared.rib.leave(peer.index);
-            self.peers.remove(&address);
-            self.busy.remove(&address);
-            if let Some(at) = self.deadline_of.remove(&address) {
-                self.deadlines.remove(&(at, address));
+            self.peers.remove(id);
+            self.busy.remove(id);
+            if let Some(at) = self.deadline_of.remove(id) {
+                self.deadlines.remove(&(at, id.clone()));
             }
             return;
         }
         if peer.has_work() {
-            self.busy.insert(address);
+            self.busy.insert(id.clone());
         } else {
-            self.busy.remove(&address);
+            self.busy.remove(id);
         }
         let next = peer.next_timeout();
         let before = match next {
-            Some(at) => self.deadline_of.insert(address, at),
-            None => self.deadline_of.remove(&address),
+            Some(at) => self.deadline_of.insert(id.clone(), at),
+            None => self.deadline_of.remove(id),
         };
         if before != next {
             if let Some(at) = before {
-                self.deadlines.remove(&(at, address));
+                self.deadlines.remove(&(at, id.clone()));
             }
             if let Some(at) = next {
-                self.deadlines.insert((at, address));
+                self.deadlines.insert((at, id.clone()));
             }
         }
     }

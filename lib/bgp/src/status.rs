@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use model::{Asn, Family, Moment, Prefix};
+use model::{Asn, Family, Moment, PeerId, Prefix};
 use serde::{Deserialize, Serialize};
 
 use crate::session::State;
@@ -25,8 +25,8 @@ pub struct FamilyCounts {
 /// One peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {
-    /// Address of the peer.
-    pub address: IpAddr,
+    /// The peer.
+    pub id: PeerId,
     /// TCP port that we dial.
     pub port: u16,
     /// AS number that it must have.
@@ -90,7 +90,7 @@ pub struct RoutesQuery {
     /// Which table.
     pub direction: Direction,
     /// One peer only.
-    pub peer: Option<IpAddr>,
+    pub peer: Option<PeerId>,
     /// This prefix only.
     pub prefix: Option<Prefix>,
     /// At most so many lines.
@@ -103,7 +103,7 @@ pub struct PathStatus {
     /// Prefix.
     pub prefix: Prefix,
     /// From or to whom; `None` for a prefix of our own.
-    pub peer: Option<IpAddr>,
+    pub peer: Option<PeerId>,
     /// Next hop as received or sent; `None` where none is kept (refused paths) or there is none (own prefixes).
     pub next_hop: Option<IpAddr>,
     /// AS_PATH in the usual notation; empty for a path from inside our AS.
@@ -130,7 +130,7 @@ pub struct PathStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stranger {
     /// Who.
-    pub address: IpAddr,
+    pub id: PeerId,
     /// How often.
     pub attempts: u64,
     /// When last.

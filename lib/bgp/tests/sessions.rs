@@ -219,7 +219,7 @@ fn a_removed_peer_is_told_and_forgotten() {
     assert_eq!(net.speaker(0).sessions(), (1, 1));
     assert_eq!(net.speaker(0).peers()[0].established, 1, "the other one did not notice");
     net.run(60 * SECOND);
-    assert_eq!(net.speaker(0).last_strangers()[0].address, address(2));
+    assert_eq!(net.speaker(0).last_strangers()[0].id, address(2).into());
     assert_eq!(net.notices(0, "it is no peer"), 1, "once, however often it tries");
     let now = net.now;
     net.speaker(0).handle_config(now, config(1, 64512, &[(2, 64512), (3, 64512)]));
@@ -260,18 +260,19 @@ fn operators_reset_hard_and_soft() {
     let mut net = Net::mesh(&[64512, 64512]);
     net.until_up();
     let now = net.now;
-    let words = net.speaker(0).handle_reset(now, Some(address(9)), false).unwrap_err();
+    let words = net.speaker(0).handle_reset(now, Some(address(9).into()), false).unwrap_err();
     assert_eq!(words, "no peer 192.0.2.9: the peers are 192.0.2.2");
     let said = net.speaker(0).handle_reset(now, None, true).unwrap();
     assert!(said.contains("asked to announce again"), "{said}");
-    let updates =
-        |net: &Net| net.nodes[0].speaker.counters().messages[&(address(2), bgp::Way::In, bgp::MessageKind::Update)];
+    let updates = |net: &Net| {
+        net.nodes[0].speaker.counters().messages[&(address(2).into(), bgp::Way::In, bgp::MessageKind::Update)]
+    };
     let before = updates(&net);
     net.run(SECOND);
     assert_eq!(updates(&net), before + 2, "one UPDATE a family");
     assert_eq!(net.speaker(0).peers()[0].established, 1);
     let now = net.now;
-    net.speaker(0).handle_reset(now, Some(address(2)), false).unwrap();
+    net.speaker(0).handle_reset(now, Some(address(2).into()), false).unwrap();
     net.run(Duration::from_millis(10));
     assert!(net.last_error(1, 1).unwrap().contains("6/4"));
     assert_eq!(net.hops(0, "10.244.2.0/24"), NONE, "our own Cease ends the paths");
@@ -431,7 +432,7 @@ fn a_dual_stack_session_over_ipv6_carries_ipv4_by_the_device_s_address() {
     first.peers = vec![PeerConfig::new(address6(2), Asn(64512))];
     let mut hand = sim::Hand::new(first);
     let local = SocketAddr::new(address6(1), 179);
-    hand.speaker.handle_accepted(hand.now, 1 << 63, local, SocketAddr::new(address6(2), 5000));
+    hand.speaker.handle_accepted(hand.now, 1 << 63, local, address6(2));
     hand.say(1 << 63, &wire::Message::Open(sim::Hand::open(64512, 2)));
     hand.say(1 << 63, &wire::Message::Keepalive);
     hand.work();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use model::Transport;
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -20,6 +21,7 @@ use crate::event::Event;
 use crate::key::Key;
 use crate::options;
 use crate::peering::Shared;
+use crate::scope;
 use crate::words::words;
 
 /// A dial without an answer is given up after this.
@@ -50,12 +52,13 @@ pub(crate) async fn dial(
     conn: u64,
     remote: SocketAddr,
     local: Option<IpAddr>,
+    transport: Transport,
     key: Option<Key>,
     mut orders: UnboundedReceiver<Order>,
 ) {
     let mut queue = VecDeque::new();
     let up = {
-        let mut connecting = pin!(timeout(DIAL, connect(remote, local, key.as_ref())));
+        let mut connecting = pin!(timeout(DIAL, connect(remote, local, &transport, key.as_ref())));
         loop {
             tokio::select! {
                 biased;
@@ -87,9 +90,11 @@ pub(crate) async fn dial(
 async fn connect(
     remote: SocketAddr,
     local: Option<IpAddr>,
+    transport: &Transport,
     key: Option<&Key>,
 ) -> Result<(TcpStream, SocketAddr), String> {
     let io = |error: io::Error| words(&error);
+    let remote = scope::on_device(remote, transport.device.as_ref())?;
     let socket = match remote {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
@@ -108,7 +113,7 @@ async fn connect(
         socket.bind(source).map_err(|error| format!("cannot dial from {local}: {}", words(&error)))?;
     }
     let stream = socket.connect(remote).await.map_err(io)?;
-    let local = stream.local_addr().map_err(io)?;
+    let local = scope::bare(stream.local_addr().map_err(io)?);
     Ok((stream, local))
 }
 

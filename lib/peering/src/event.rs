@@ -1,6 +1,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+use model::Transport;
+use model::kernel::Device;
 use serde::{Deserialize, Serialize};
 
 /// What happened on the TCP side.
@@ -38,6 +40,8 @@ pub enum Event {
         local: SocketAddr,
         /// Their end.
         remote: SocketAddr,
+        /// Where a link-local `remote` is; `None` for others, and when the interface has gone meanwhile.
+        device: Option<Device>,
     },
     /// Bytes that came in, 1 to 65536 of them.
     ///
@@ -73,10 +77,12 @@ pub enum Command {
     Dial {
         /// Number of the connection to be: new, top bit clear.
         conn: u64,
-        /// The peer. A link-local one carries its scope.
+        /// The peer. A link-local one is behind the device in `transport`.
         remote: SocketAddr,
         /// Source address; the kernel's choice if `None`.
         local: Option<IpAddr>,
+        /// Device and TTL.
+        transport: Transport,
     },
     /// Write, after all that was sent before. The caller bounds what is under way by [`Event::Drained`].
     Send {

@@ -10,6 +10,7 @@ mod key;
 mod listen;
 mod options;
 mod peering;
+mod scope;
 mod words;
 
 pub use conn::{DIAL, FLUSH, UNSENT};

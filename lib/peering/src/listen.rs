@@ -18,6 +18,7 @@ use crate::event::Event;
 use crate::key::Key;
 use crate::options;
 use crate::peering::Shared;
+use crate::scope;
 use crate::words::listen_words;
 
 /// A port that is taken is tried again after this.
@@ -191,6 +192,7 @@ async fn take(shared: Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
     options::tune(&SockRef::from(&stream), &remote.ip());
     let conn = TOP | shared.next_accepted();
     let Some(orders) = shared.open(conn, remote.ip()) else { return };
-    shared.say(Event::Accepted { conn, local, remote });
+    let device = scope::device_of(&remote);
+    shared.say(Event::Accepted { conn, local: scope::bare(local), remote: scope::bare(remote), device });
     conn::serve(shared, conn, stream, orders, VecDeque::new()).await;
 }

@@ -48,13 +48,13 @@ impl Peering {
             Command::StopListening => {
                 self.stop_listening();
             }
-            Command::Dial { conn, remote, local } => {
+            Command::Dial { conn, remote, local, transport } => {
                 let Some(orders) = self.shared.open(conn, remote.ip()) else {
                     tracing::error!(conn, "a dial with the number of a connection that is up");
                     return;
                 };
                 let key = self.shared.listening().keys.get(&remote.ip()).cloned();
-                tokio::spawn(conn::dial(self.shared.clone(), conn, remote, local, key, orders));
+                tokio::spawn(conn::dial(self.shared.clone(), conn, remote, local, transport, key, orders));
             }
             Command::Send { conn, bytes } => self.shared.order(conn, Order::Send(bytes)),
             Command::Close { conn, flush } => self.shared.order(conn, Order::Close { flush }),

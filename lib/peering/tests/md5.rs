@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ground::{Side, address, in_namespace, number, until};
+use model::Transport;
 use peering::{Command, Event, Key};
 use tokio::net::TcpStream;
 
@@ -34,7 +35,12 @@ async fn talk(client: &mut Side, conn: u64, server: &mut Side, accepted: u64) {
 /// Dials, waits until the kernel has counted the dropped segments under `counter`, and gives up.
 async fn dropped(client: &mut Side, conn: u64, (from, ip): (&str, &str), counter: &str) {
     let before = number("TcpExt", counter);
-    client.peering.handle(Command::Dial { conn, remote: address(&to(ip)), local: Some(from.parse().unwrap()) });
+    client.peering.handle(Command::Dial {
+        conn,
+        remote: address(&to(ip)),
+        local: Some(from.parse().unwrap()),
+        transport: Transport::default(),
+    });
     until(counter, async || number("TcpExt", counter) > before).await;
     client.close(conn, false);
     loop {
@@ -139,13 +145,23 @@ fn a_dial_under_way_with_another_key_is_given_up() {
         server.peering.keys(keys(&[("127.0.0.2", "secret")]));
         let before = number("TcpExt", "TCPMD5NotFound");
         let local = Some("127.0.0.2".parse().unwrap());
-        client.peering.handle(Command::Dial { conn: 1, remote: address("127.0.0.1:179"), local });
+        client.peering.handle(Command::Dial {
+            conn: 1,
+            remote: address("127.0.0.1:179"),
+            local,
+            transport: Transport::default(),
+        });
         until("a segment is dropped", async || number("TcpExt", "TCPMD5NotFound") > before).await;
         client.peering.keys(keys(&[("127.0.0.1", "secret")]));
         assert!(client.dial_failed(1).await.contains("key has changed"));
         // Keys of others and the same key again leave a dial alone.
         client.peering.keys(keys(&[("127.0.0.1", "wrong")]));
-        client.peering.handle(Command::Dial { conn: 2, remote: address("127.0.0.1:179"), local });
+        client.peering.handle(Command::Dial {
+            conn: 2,
+            remote: address("127.0.0.1:179"),
+            local,
+            transport: Transport::default(),
+        });
         client.peering.keys(keys(&[("127.0.0.1", "wrong"), ("127.0.0.9", "other")]));
         client.quiet().await;
         tokio::time::pause();
@@ -169,7 +185,12 @@ fn more_keys_than_the_kernel_has_room_for_are_turned_away_and_named() {
         // The last one has no key, and is not let in without; a stranger is none of its business.
         let mut client = Side::new();
         let local = Some(all.last().unwrap().parse().unwrap());
-        client.peering.handle(Command::Dial { conn: 1, remote: address("127.0.0.1:179"), local });
+        client.peering.handle(Command::Dial {
+            conn: 1,
+            remote: address("127.0.0.1:179"),
+            local,
+            transport: Transport::default(),
+        });
         while !matches!(client.next().await, Event::Closed { .. }) {}
         let _stranger = TcpStream::connect("127.0.0.1:179").await.unwrap();
         let (_, remote) = server.accepted().await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ground::{Side, address, in_namespace};
+use model::Transport;
 use peering::{Command, Event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -48,7 +49,12 @@ fn a_failed_dial_says_why() {
         ];
         for (conn, (remote, local, words)) in cases.into_iter().enumerate() {
             let local = local.map(|text: &str| text.parse().unwrap());
-            side.peering.handle(Command::Dial { conn: conn as u64, remote: address(remote), local });
+            side.peering.handle(Command::Dial {
+                conn: conn as u64,
+                remote: address(remote),
+                local,
+                transport: Transport::default(),
+            });
             let error = side.dial_failed(conn as u64).await;
             assert!(error.contains(words), "{remote} from {local:?}: {error}");
         }
@@ -66,7 +72,12 @@ fn a_dial_without_answer_is_given_up_or_cancelled() {
              nft add rule ip f o ip daddr 192.0.2.2 drop",
         );
         let mut side = Side::new();
-        let dial = |conn| Command::Dial { conn, remote: address("192.0.2.2:179"), local: None };
+        let dial = |conn| Command::Dial {
+            conn,
+            remote: address("192.0.2.2:179"),
+            local: None,
+            transport: Transport::default(),
+        };
         side.peering.handle(dial(1));
         side.send(1, b"too early");
         side.close(1, true);
@@ -83,7 +94,12 @@ fn what_is_sent_before_the_dial_is_up_goes_out_first() {
     in_namespace(async || {
         let listener = TcpListener::bind("127.0.0.1:179").await.unwrap();
         let mut side = Side::new();
-        side.peering.handle(Command::Dial { conn: 1, remote: address("127.0.0.1:179"), local: None });
+        side.peering.handle(Command::Dial {
+            conn: 1,
+            remote: address("127.0.0.1:179"),
+            local: None,
+            transport: Transport::default(),
+        });
         side.send(1, b"one");
         side.send(1, b"two");
         assert!(matches!(side.next().await, Event::Dialed { conn: 1, .. }));
@@ -326,7 +342,12 @@ fn five_hundred_peers_connect_at_once() {
         let began = Instant::now();
         for conn in 1..=500_u64 {
             let local: IpAddr = format!("127.1.{}.{}", conn / 250, conn % 250 + 1).parse().unwrap();
-            client.peering.handle(Command::Dial { conn, remote: address("127.0.0.1:179"), local: Some(local) });
+            client.peering.handle(Command::Dial {
+                conn,
+                remote: address("127.0.0.1:179"),
+                local: Some(local),
+                transport: Transport::default(),
+            });
         }
         let mut accepted = std::collections::BTreeMap::new();
         for _ in 0..500 {
@@ -384,7 +405,12 @@ fn commands_about_nothing_do_nothing() {
         // An empty write is drained like any other; a number in use is not used twice.
         side.send(1, b"");
         assert_eq!(side.next().await, Event::Drained(1));
-        side.peering.handle(Command::Dial { conn: 1, remote: address("127.0.0.1:179"), local: None });
+        side.peering.handle(Command::Dial {
+            conn: 1,
+            remote: address("127.0.0.1:179"),
+            local: None,
+            transport: Transport::default(),
+        });
         side.close(1, false);
         side.close(1, false);
         side.send(1, b"late");
@@ -398,7 +424,12 @@ fn commands_about_nothing_do_nothing() {
 fn events_and_commands_are_written_and_read_as_json() {
     let local = address("10.0.0.1:179");
     let events = [
-        Event::Accepted { conn: 1 << 63 | 5, local, remote: address("[fe80::1%3]:40000") },
+        Event::Accepted {
+            conn: 1 << 63 | 5,
+            local,
+            remote: address("[fe80::1]:40000"),
+            device: model::kernel::Device::new("eth0"),
+        },
         Event::Bytes { conn: 1, bytes: Bytes::from_static(&[255, 0, 19]) },
         Event::Closed { conn: 1, error: None },
         Event::Drained(7),

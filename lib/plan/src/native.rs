@@ -3,17 +3,17 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use model::kernel::{Hop, LinkInfo, Via};
-use model::{Owner, Prefix};
+use model::{Owner, PeerId, Prefix};
 
 /// One path of the Loc-RIB's multipath set, as far as forwarding needs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NativePath {
     /// NEXT_HOP, global.
     pub next_hop: IpAddr,
     /// Link-local next hop of RFC 2545, if the peer gave one.
     pub link_local: Option<Ipv6Addr>,
     /// Peer that announced it.
-    pub peer: IpAddr,
+    pub peer: PeerId,
 }
 
 /// The kernel's way for a set of equal paths: every next hop that is on a connected network of a link that is up.

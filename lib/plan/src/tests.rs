@@ -47,7 +47,7 @@ fn link(device: &str, up: bool, addresses: &[(&str, u8)]) -> LinkInfo {
 
 fn path(next_hop: &str) -> NativePath {
     let next_hop: IpAddr = next_hop.parse().unwrap();
-    NativePath { next_hop, link_local: None, peer: next_hop }
+    NativePath { next_hop, link_local: None, peer: next_hop.into() }
 }
 
 /// Checklist: 114

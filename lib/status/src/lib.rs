@@ -12,9 +12,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 use std::fmt;
-use std::net::IpAddr;
 
-use model::{Plane, Prefix};
+use model::{PeerId, Plane, Prefix};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -54,7 +53,7 @@ pub enum Query {
         /// Which RIB.
         direction: doc::RouteDirection,
         /// Only paths from or to this peer.
-        peer: Option<IpAddr>,
+        peer: Option<PeerId>,
         /// Only paths of this prefix.
         prefix: Option<Prefix>,
         /// Most paths in the answer; 1 to [`Query::MAX_ROUTES`].
@@ -91,7 +90,7 @@ pub enum Operation {
     /// Reset sessions.
     BgpReset {
         /// Only this peer's.
-        peer: Option<IpAddr>,
+        peer: Option<PeerId>,
         /// Ask for the routes again (RFC 2918) and send ours again, but keep the session.
         soft: bool,
     },

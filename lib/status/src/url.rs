@@ -35,7 +35,8 @@ pub(crate) fn write(query: &Query) -> String {
                     url.push_str(&format!("&{name}={value}"));
                 }
             };
-            add("peer", peer.map(|peer| peer.to_string()));
+            // A percent sign stands for itself only when encoded (RFC 3986 section 2.4).
+            add("peer", peer.as_ref().map(|peer| peer.to_string().replace('%', "%25")));
             add("prefix", prefix.map(|prefix| prefix.to_string()));
             url
         }
@@ -155,7 +156,7 @@ mod tests {
     fn parse(url: &str) -> Option<Result<Query, String>> {
         let (path, rest) = url.split_once('?').unwrap_or((url, ""));
         let pairs = rest.split('&').filter_map(|pair| pair.split_once('='));
-        read(path, &pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect::<Vec<_>>())
+        read(path, &pairs.map(|(n, v)| (n.to_owned(), v.replace("%25", "%"))).collect::<Vec<_>>())
     }
 
     #[test]
@@ -174,6 +175,7 @@ mod tests {
             Query::BgpPeers,
             routes(RouteDirection::Local, None, None, 1),
             routes(RouteDirection::In, Some("fd00::1"), Some("10.244.1.0/24"), 1000),
+            routes(RouteDirection::In, Some("fe80::1%eth0"), None, 1000),
             routes(RouteDirection::Out, Some("192.0.2.1"), Some("fd00:10::/64"), Query::MAX_ROUTES),
             Query::Vxlan,
             Query::Routes { diff: false },

@@ -1,6 +1,6 @@
 //! `biplane bgp peers`, `peer` and `routes`.
 
-use std::net::IpAddr;
+use model::PeerId;
 
 use status::doc::{BgpPeer, BgpPeers, BgpRoute, BgpRoutes, BgpState};
 
@@ -11,13 +11,13 @@ pub(super) fn name(peer: &BgpPeer) -> String {
     format!("peer/{}", peer.address)
 }
 
-pub(crate) fn missing(peers: &BgpPeers, address: &IpAddr) -> Failure {
+pub(crate) fn missing(peers: &BgpPeers, address: &PeerId) -> Failure {
     let there = match peers.items.as_slice() {
         [] => "there is none; peers come from bgp.peers of the configuration and, with bgp.mesh, from the other nodes"
             .to_owned(),
         items => {
             let more = if items.len() > 20 { ", …; see `biplane bgp peers`" } else { "" };
-            format!("there are {}{more}", joined(items.iter().map(|it| it.address).take(20)))
+            format!("there are {}{more}", joined(items.iter().map(|it| &it.address).take(20)))
         }
     };
     let stranger = peers.strangers.iter().find(|it| it.address == *address);
@@ -69,7 +69,7 @@ pub(super) fn peers(peers: &BgpPeers) -> Table {
     let mut table = Table::new(&columns, &wide);
     for peer in &peers.items {
         table.rows.push(vec![
-            cell(peer.address),
+            cell(&peer.address),
             cell(peer.asn),
             cell(if peer.mesh { format!("{} mesh", peer.peer_type) } else { peer.peer_type.to_string() }),
             state(peer),
@@ -127,7 +127,7 @@ pub(super) fn routes(routes: &BgpRoutes) -> Table {
         table.rows.push(vec![
             cell(route.prefix),
             Cell::toned(flags(route), if route.best { Tone::Good } else { Tone::Plain }),
-            route.peer.map_or_else(|| cell("own"), cell),
+            route.peer.as_ref().map_or_else(|| cell("own"), cell),
             maybe(route.next_hop),
             cell(&route.as_path),
             cell(&route.why),

@@ -45,12 +45,12 @@ fn path(n: u8, change: impl FnOnce(&mut Attributes)) -> Path {
         stale: false,
         ineligible: None,
         reason: Reason::Best,
-        from: Origins { address, router_id: Ipv4Addr::new(10, 0, 0, n), external: true },
+        from: Origins { id: address.into(), router_id: Ipv4Addr::new(10, 0, 0, n), external: true },
     }
 }
 
 fn names(paths: &[Path]) -> Vec<(u8, Reason)> {
-    let name = |p: &Path| match p.from.address {
+    let name = |p: &Path| match p.from.id.address {
         IpAddr::V4(v4) => v4.octets()[3],
         IpAddr::V6(_) => 0,
     };
@@ -60,8 +60,8 @@ fn names(paths: &[Path]) -> Vec<(u8, Reason)> {
 /// Decides in both orders of arrival; the result must be the same.
 fn both_ways(mut paths: Vec<Path>, max_paths: usize) -> (usize, Vec<(u8, Reason)>) {
     let mut reversed: Vec<Path> = paths.iter().rev().cloned().collect();
-    let set = decide(&mut paths, max_paths, |p| p.from);
-    assert_eq!(decide(&mut reversed, max_paths, |p| p.from), set);
+    let set = decide(&mut paths, max_paths, |p| p.from.clone());
+    assert_eq!(decide(&mut reversed, max_paths, |p| p.from.clone()), set);
     assert_eq!(names(&paths), names(&reversed));
     (set, names(&paths))
 }

@@ -13,8 +13,8 @@ fn prefix() -> Prefix {
 
 fn rib() -> (LocRib, PeerIndex, PeerIndex) {
     let mut rib = LocRib::new(16);
-    let one = rib.enter(IpAddr::from([192, 0, 2, 1]));
-    let two = rib.enter(IpAddr::from([192, 0, 2, 2]));
+    let one = rib.enter(IpAddr::from([192, 0, 2, 1]).into());
+    let two = rib.enter(IpAddr::from([192, 0, 2, 2]).into());
     rib.introduce(one, Ipv4Addr::new(1, 1, 1, 1), true);
     rib.introduce(two, Ipv4Addr::new(2, 2, 2, 2), true);
     (rib, one, two)

@@ -111,7 +111,7 @@ impl Peer {
             let withdrawn = update.withdrawn.first().map(|w| w.prefix);
             let sample = withdrawn.or(update.announced.first().map(|a| a.prefix));
             let about = sample.map(|prefix| format!(" (with {prefix})")).unwrap_or_default();
-            let text = format!("peer {}: UPDATE in error{about}: {error}", self.config.address);
+            let text = format!("peer {}: UPDATE in error{about}: {error}", self.config.id);
             self.last_error = Some((now, format!("UPDATE in error: {error}")));
             shared.out.notice(now, &mut self.budget, true, text);
         }
@@ -136,7 +136,7 @@ impl Peer {
                     let (route, ineligible) = same.unwrap_or_else(|| {
                         let route = link.last_route.share(attributes, announced.next_hop, announced.link_local);
                         let view = &shared.view;
-                        let ineligible = view.ineligible(&route, self.external, self.config.address, self.local);
+                        let ineligible = view.ineligible(&route, self.external, self.config.id.address, self.local);
                         (route, ineligible)
                     });
                     self.rib_in.accept(prefix, route.clone());

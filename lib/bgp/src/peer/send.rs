@@ -40,7 +40,7 @@ impl Peer {
                     let text = format!(
                         "peer {}: no {family} prefix is announced to it: the device that holds our end of the session{at} \
                          has no {family} address; give it one",
-                        self.config.address
+                        self.config.id
                     );
                     shared.out.notice(now, &mut self.budget, true, text);
                 }
@@ -112,7 +112,7 @@ impl Peer {
                 link.send_updates(now, updates, &mut self.counters, shared);
             }
             if let Some(error) = failed {
-                let text = format!("peer {}: cannot announce: {error}", self.config.address);
+                let text = format!("peer {}: cannot announce: {error}", self.config.id);
                 self.last_error = Some((now, format!("cannot announce: {error}")));
                 shared.out.notice(now, &mut self.budget, true, text);
             }

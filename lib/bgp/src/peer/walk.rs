@@ -74,7 +74,7 @@ impl Peer {
                 continue;
             }
             let stale = !self.live || accepted.generation < self.rib_in.generation();
-            let ineligible = view.ineligible(&accepted.route, self.external, self.config.address, self.local);
+            let ineligible = view.ineligible(&accepted.route, self.external, self.config.id.address, self.local);
             shared.rib.amend(prefix, self.index, stale, ineligible);
         }
     }

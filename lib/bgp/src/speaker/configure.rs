@@ -1,9 +1,8 @@
 //! Another configuration, and what an operator asks for: hitless for whom it does not concern.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use model::Moment;
+use model::{Moment, PeerId};
 use wire::{Notification, cease};
 
 use super::Speaker;
@@ -18,8 +17,8 @@ impl Speaker {
     /// Cease 6/6 and are dialed again. Hold times count from the next session on. Ends a shutdown.
     pub fn handle_config(&mut self, now: Moment, config: SpeakerConfig) {
         self.now = now;
-        let wanted: BTreeMap<IpAddr, PeerConfig> =
-            config.peers.iter().map(|peer| (peer.address, peer.clone())).collect();
+        let wanted: BTreeMap<PeerId, PeerConfig> =
+            config.peers.iter().map(|peer| (peer.id.clone(), peer.clone())).collect();
         let settings = SpeakerConfig { peers: Vec::new(), ..config };
         let before = std::mem::replace(&mut self.shared.settings, settings.clone());
         let was_shut = std::mem::take(&mut self.shared.shut);
@@ -34,8 +33,8 @@ impl Speaker {
             self.shared.view.set_pools(settings.pools.clone());
         }
         self.shared.rib.set_max_paths(settings.max_paths);
-        for (address, peer) in wanted {
-            self.configure(now, address, peer, identity || was_shut);
+        for (id, peer) in wanted {
+            self.configure(now, id, peer, identity || was_shut);
         }
         if pools || before.max_paths != settings.max_paths {
             self.each(|peer, shared| {
@@ -45,7 +44,7 @@ impl Speaker {
                     let text = format!(
                         "peer {}: the pools have changed, and it does not answer to route refresh: `biplane bgp reset {}` \
                          makes it announce again what was refused",
-                        peer.config.address, peer.config.address
+                        peer.config.id, peer.config.id
                     );
                     shared.out.push(Output::Notice { warn: true, text });
                 }
@@ -56,39 +55,39 @@ impl Speaker {
 
     /// Resets a peer, or all of them for `None`: hard with Cease 6/4, soft by route refresh both ways. Says in words
     /// what was done; the error names the peers that there are.
-    pub fn handle_reset(&mut self, now: Moment, peer: Option<IpAddr>, soft: bool) -> Result<String, String> {
+    pub fn handle_reset(&mut self, now: Moment, peer: Option<PeerId>, soft: bool) -> Result<String, String> {
         self.now = now;
-        let known = self.peers.iter().filter(|(_, peer)| !peer.gone).map(|(address, _)| *address);
-        let chosen: Vec<IpAddr> = known.filter(|address| peer.is_none_or(|peer| peer == *address)).collect();
+        let known = self.peers.iter().filter(|(_, peer)| !peer.gone).map(|(id, _)| id.clone());
+        let chosen: Vec<PeerId> = known.filter(|id| peer.as_ref().is_none_or(|peer| peer == id)).collect();
         if chosen.is_empty() {
             return Err(self.no_such_peer(peer));
         }
         let mut done = Vec::new();
         let mut undone = Vec::new();
-        for address in chosen {
-            let Some(peer) = self.peers.get_mut(&address) else { continue };
+        for id in chosen {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
             let shared = &mut self.shared;
             if soft && peer.is_live() {
                 peer.tell_again(shared);
                 match peer.ask_again(now, shared) {
-                    true => done.push(format!("{address}: asked to announce again, and told again")),
-                    false => done.push(format!("{address}: told again; it does not answer to route refresh itself")),
+                    true => done.push(format!("{id}: asked to announce again, and told again")),
+                    false => done.push(format!("{id}: told again; it does not answer to route refresh itself")),
                 }
             } else if soft {
-                undone.push(format!("{address}: no session to refresh, it is {}", peer.state().0));
+                undone.push(format!("{id}: no session to refresh, it is {}", peer.state().0));
             } else if peer.state().0 >= State::OpenSent {
                 peer.stop(now, &Notification::cease(cease::RESET, ""), shared);
-                done.push(format!("{address}: session reset"));
+                done.push(format!("{id}: session reset"));
             } else if shared.shut {
-                undone.push(format!("{address}: the speaker is shut down"));
+                undone.push(format!("{id}: the speaker is shut down"));
             } else {
                 peer.dial_now(now, shared);
                 done.push(match peer.config.passive {
-                    true => format!("{address}: no session; it is passive: the peer has to connect"),
-                    false => format!("{address}: no session; dialing now"),
+                    true => format!("{id}: no session; it is passive: the peer has to connect"),
+                    false => format!("{id}: no session; dialing now"),
                 });
             }
-            self.settle(address);
+            self.settle(&id);
         }
         self.handle_work(now, Self::SLICE);
         if done.is_empty() {
@@ -98,8 +97,8 @@ impl Speaker {
         Ok(done.join("\n"))
     }
 
-    fn no_such_peer(&self, peer: Option<IpAddr>) -> String {
-        let known: Vec<String> = self.peers.keys().take(20).map(IpAddr::to_string).collect();
+    fn no_such_peer(&self, peer: Option<PeerId>) -> String {
+        let known: Vec<String> = self.peers.keys().take(20).map(PeerId::to_string).collect();
         let more = self.peers.len().saturating_sub(known.len());
         let known = match (known.is_empty(), more) {
             (true, _) => "there are no peers".to_owned(),
@@ -112,21 +111,21 @@ impl Speaker {
         }
     }
 
-    fn remove_peers(&mut self, now: Moment, wanted: &BTreeMap<IpAddr, PeerConfig>) {
+    fn remove_peers(&mut self, now: Moment, wanted: &BTreeMap<PeerId, PeerConfig>) {
         let cease = Notification::cease(cease::DECONFIGURED, "");
         self.each(|peer, shared| {
-            if !peer.gone && !wanted.contains_key(&peer.config.address) {
+            if !peer.gone && !wanted.contains_key(&peer.config.id) {
                 peer.gone = true;
                 peer.stop(now, &cease, shared);
             }
         });
     }
 
-    fn configure(&mut self, now: Moment, address: IpAddr, config: PeerConfig, reset: bool) {
-        let Some(peer) = self.peers.get_mut(&address) else {
-            let index = self.shared.rib.enter(address);
-            self.peers.insert(address, Peer::new(now, config, index));
-            return self.settle(address);
+    fn configure(&mut self, now: Moment, id: PeerId, config: PeerConfig, reset: bool) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            let index = self.shared.rib.enter(id.clone());
+            self.peers.insert(id.clone(), Peer::new(now, config, index));
+            return self.settle(&id);
         };
         let returned = std::mem::take(&mut peer.gone);
         let before = std::mem::replace(&mut peer.config, config);
@@ -139,6 +138,6 @@ impl Speaker {
                 peer.dial_now(now, &mut self.shared);
             }
         }
-        self.settle(address);
+        self.settle(&id);
     }
 }

@@ -1,9 +1,8 @@
 //! Answers for people and metrics.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use model::{Family, Prefix};
+use model::{Family, PeerId, Prefix};
 use wire::Attributes;
 
 use super::Speaker;
@@ -33,7 +32,7 @@ impl Speaker {
         let Some(peer) = self.peers.values().find(|peer| peer.is_live() && !peer.has_told_all()) else { return Ok(()) };
         let families = peer.furthest().map(|link| link.codec.families.clone()).unwrap_or_default();
         let missing: Vec<String> = families.difference(&peer.end_of_rib).map(Family::to_string).collect();
-        Err(format!("peer {} ({})", peer.config.address, missing.join(", ")))
+        Err(format!("peer {} ({})", peer.config.id, missing.join(", ")))
     }
 
     /// Number of accepted paths, of all peers.
@@ -49,8 +48,8 @@ impl Speaker {
     /// Counters of all peers there are.
     pub fn counters(&self) -> Counters {
         let mut all = Counters { strangers: self.strangers_total, ..Counters::default() };
-        for (address, peer) in &self.peers {
-            peer.counters.report(*address, &mut all);
+        for (id, peer) in &self.peers {
+            peer.counters.report(id, &mut all);
         }
         all
     }
@@ -69,7 +68,7 @@ impl Speaker {
     }
 
     fn chosen<'a>(&'a self, query: &'a RoutesQuery) -> impl Iterator<Item = &'a Peer> {
-        self.peers.values().filter(|peer| query.peer.is_none_or(|address| address == peer.config.address))
+        self.peers.values().filter(|peer| query.peer.as_ref().is_none_or(|id| *id == peer.config.id))
     }
 
     fn loc(&self, query: &RoutesQuery) -> Vec<PathStatus> {
@@ -86,8 +85,8 @@ impl Speaker {
                 break;
             }
             for (at, candidate) in candidates.iter().enumerate() {
-                let peer = self.shared.rib.origins(candidate.peer).address;
-                if query.peer.is_none_or(|wanted| wanted == peer) {
+                let peer = &self.shared.rib.origins(candidate.peer).id;
+                if query.peer.as_ref().is_none_or(|wanted| wanted == peer) {
                     found.push(of_candidate(prefix, peer, candidate, at == 0 && set > 0, at < set));
                 }
             }
@@ -96,19 +95,20 @@ impl Speaker {
     }
 
     fn received(&self, peer: &Peer, query: &RoutesQuery) -> Vec<PathStatus> {
-        let address = peer.config.address;
+        let id = &peer.config.id;
         let of_accepted = |prefix: Prefix| {
             let (candidate, multipath) = self.shared.rib.of_peer(&prefix, peer.index)?;
             let best = candidate.reason == crate::Reason::Best;
-            Some(of_candidate(prefix, address, candidate, best, multipath))
+            Some(of_candidate(prefix, id, candidate, best, multipath))
         };
         if let Some(prefix) = query.prefix {
-            let refused = peer.rib_in.refused(&prefix).map(|refusal| bare(prefix, Some(address), refusal.to_string()));
+            let refused =
+                peer.rib_in.refused(&prefix).map(|refusal| bare(prefix, Some(id.clone()), refusal.to_string()));
             return of_accepted(prefix).into_iter().chain(refused).collect();
         }
         let accepted = peer.rib_in.accepted_after(None).filter_map(|(prefix, _)| of_accepted(prefix));
         let refused = peer.rib_in.refused_from(None);
-        let refused = refused.map(|(prefix, refusal)| bare(*prefix, Some(address), refusal.to_string()));
+        let refused = refused.map(|(prefix, refusal)| bare(*prefix, Some(id.clone()), refusal.to_string()));
         accepted.take(query.limit).chain(refused.take(query.limit)).collect()
     }
 
@@ -124,7 +124,7 @@ impl Speaker {
         let accepted: usize = counts.iter().map(|(_, counts)| counts.accepted).sum();
         let local = link.and_then(|link| link.session.local).map(|local| local.ip().to_canonical());
         PeerStatus {
-            address: peer.config.address,
+            id: peer.config.id.clone(),
             port: peer.config.port,
             asn: peer.config.asn,
             mesh: peer.config.mesh,
@@ -161,7 +161,7 @@ fn sent(peer: &Peer, query: &RoutesQuery) -> Vec<PathStatus> {
     let Some(link) = peer.furthest() else { return Vec::new() };
     let told = link.rib_out.iter().filter(|(prefix, _)| query.prefix.is_none_or(|wanted| wanted == **prefix));
     let status = told.take(query.limit).map(|(prefix, export)| {
-        let mut status = bare(*prefix, Some(peer.config.address), "announced".to_owned());
+        let mut status = bare(*prefix, Some(peer.config.id.clone()), "announced".to_owned());
         status.next_hop = Some(export.next_hop);
         describe(&mut status, &export.attributes);
         status
@@ -169,7 +169,7 @@ fn sent(peer: &Peer, query: &RoutesQuery) -> Vec<PathStatus> {
     status.collect()
 }
 
-fn bare(prefix: Prefix, peer: Option<IpAddr>, why: String) -> PathStatus {
+fn bare(prefix: Prefix, peer: Option<PeerId>, why: String) -> PathStatus {
     PathStatus {
         prefix,
         peer,
@@ -186,12 +186,12 @@ fn bare(prefix: Prefix, peer: Option<IpAddr>, why: String) -> PathStatus {
     }
 }
 
-fn of_candidate(prefix: Prefix, peer: IpAddr, candidate: &Candidate, best: bool, multipath: bool) -> PathStatus {
+fn of_candidate(prefix: Prefix, peer: &PeerId, candidate: &Candidate, best: bool, multipath: bool) -> PathStatus {
     let why = match candidate.ineligible {
         Some(ineligible) => ineligible.to_string(),
         None => candidate.reason.to_string(),
     };
-    let mut status = bare(prefix, Some(peer), why);
+    let mut status = bare(prefix, Some(peer.clone()), why);
     status.next_hop = Some(candidate.route.next_hop);
     status.best = best;
     status.multipath = multipath;

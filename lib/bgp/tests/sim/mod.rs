@@ -196,12 +196,12 @@ impl Net {
 
     pub fn state(&self, node: usize, peer: u8) -> State {
         let peers = self.nodes[node].speaker.peers();
-        peers.iter().find(|p| p.address == address(peer)).expect("a peer").state
+        peers.iter().find(|p| p.id == address(peer).into()).expect("a peer").state
     }
 
     pub fn last_error(&self, node: usize, peer: u8) -> Option<String> {
         let peers = self.nodes[node].speaker.peers();
-        peers.iter().find(|p| p.address == address(peer)).expect("a peer").last_error.clone().map(|(_, words)| words)
+        peers.iter().find(|p| p.id == address(peer).into()).expect("a peer").last_error.clone().map(|(_, words)| words)
     }
 
     /// Next hops of the multipath set.
@@ -218,7 +218,7 @@ impl Net {
             node.speaker
                 .peers()
                 .into_iter()
-                .map(move |peer| format!("{} -> {}: {} {:?}", node.address, peer.address, peer.state, peer.last_error))
+                .map(move |peer| format!("{} -> {}: {} {:?}", node.address, peer.id, peer.state, peer.last_error))
         });
         lines.collect::<Vec<_>>().join("\n")
     }
@@ -285,7 +285,7 @@ impl Net {
         let now = self.now;
         let speaker = &mut self.nodes[node].speaker;
         match event {
-            Event::Accepted(conn, local, remote) => speaker.handle_accepted(now, conn, local, remote),
+            Event::Accepted(conn, local, remote) => speaker.handle_accepted(now, conn, local, remote.ip()),
             Event::Dialed(conn, local) => speaker.handle_dialed(now, conn, local),
             Event::DialFailed(conn, error) => speaker.handle_dial_failed(now, conn, error),
             Event::Bytes(conn, bytes) => speaker.handle_bytes(now, conn, &bytes),
@@ -348,7 +348,7 @@ impl Hand {
         let conn = self.next;
         self.next += 1;
         let local = SocketAddr::new(address(1), 179);
-        self.speaker.handle_accepted(self.now, conn, local, SocketAddr::new(address(n), 50_000));
+        self.speaker.handle_accepted(self.now, conn, local, address(n));
         self.collect();
         conn
     }

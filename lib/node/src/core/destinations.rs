@@ -439,8 +439,11 @@ impl Core {
 
     /// The multipath set of the Loc-RIB, as far as forwarding needs it.
     fn native_paths(&self, prefix: &Prefix) -> Vec<NativePath> {
-        let path =
-            |path: &bgp::BestPath| NativePath { next_hop: path.next_hop, link_local: path.link_local, peer: path.peer };
+        let path = |path: &bgp::BestPath| NativePath {
+            next_hop: path.next_hop,
+            link_local: path.link_local,
+            peer: path.peer.clone(),
+        };
         self.native.speaker.best(prefix).iter().map(path).collect()
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bgp::{Output, PeerConfig, Speaker, SpeakerConfig};
 use model::config::Config;
-use model::{Moment, Plane, Prefix, RouterId};
+use model::{Moment, PeerId, Plane, Prefix, RouterId};
 use peering::Command;
 use switch::Readiness;
 
@@ -171,7 +171,7 @@ impl Core {
         if !bgp.mesh {
             return peers;
         }
-        let mut met: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.address).collect();
+        let mut met: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.id.address).collect();
         met.extend(self.underlay());
         for (node, cidrs) in &self.claims.nodes {
             let Some(claim) = cidrs.first().and_then(|cidr| self.claims.all.get(cidr)) else { continue };
@@ -212,7 +212,9 @@ impl Core {
             }
             peering::Event::Dialed { conn, local } => speaker.handle_dialed(now, conn, local),
             peering::Event::DialFailed { conn, error } => speaker.handle_dial_failed(now, conn, error),
-            peering::Event::Accepted { conn, local, remote } => speaker.handle_accepted(now, conn, local, remote),
+            peering::Event::Accepted { conn, local, remote, device } => {
+                speaker.handle_accepted(now, conn, local, PeerId::new(remote.ip(), device));
+            }
             peering::Event::Bytes { conn, bytes } => speaker.handle_bytes(now, conn, &bytes),
             peering::Event::Closed { conn, error } => speaker.handle_closed(now, conn, error),
             peering::Event::Drained(conn) => speaker.handle_drained(now, conn),
@@ -222,7 +224,7 @@ impl Core {
     fn drain_speaker(&mut self, now: Moment) {
         while let Some(output) = self.native.speaker.poll_output() {
             let effect = match output {
-                Output::Dial { conn, remote, local } => Command::Dial { conn, remote, local },
+                Output::Dial { conn, remote, local, transport } => Command::Dial { conn, remote, local, transport },
                 Output::Send { conn, bytes } => Command::Send { conn, bytes },
                 Output::Close { conn, flush } => Command::Close { conn, flush },
                 Output::Notice { warn, text } => {
@@ -250,7 +252,7 @@ impl Core {
         let (up, total) = self.native.speaker.sessions();
         if total > 0 && up == 0 {
             let peer = self.native.speaker.peers().into_iter().find(|peer| peer.last_error.is_some());
-            let words = peer.and_then(|peer| peer.last_error.map(|(_, error)| format!(": {}: {error}", peer.address)));
+            let words = peer.and_then(|peer| peer.last_error.map(|(_, error)| format!(": {}: {error}", peer.id)));
             return Readiness::Waiting(format!("no BGP session of {total} is up{}", words.unwrap_or_default()));
         }
         match self.native.speaker.end_of_rib_complete() {
@@ -274,7 +276,7 @@ impl Core {
             .speaker
             .peers()
             .iter()
-            .all(|peer| peer.state == bgp::State::Established || (peer.mesh && !self.peer_stands(peer.address)))
+            .all(|peer| peer.state == bgp::State::Established || (peer.mesh && !self.peer_stands(peer.id.address)))
     }
 
     /// Does the digest say that the mesh peer at `address` receives natively? One that does not has no sessions.

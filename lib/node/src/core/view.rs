@@ -50,7 +50,7 @@ impl Core {
             Query::Ipam => Doc::Ipam(self.ipam_doc()),
             Query::BgpPeers => Doc::BgpPeerList(self.bgp_peers_doc(wall)),
             Query::BgpRoutes { direction, peer, prefix, limit } => {
-                Doc::BgpRouteList(self.bgp_routes_doc(*direction, *peer, *prefix, *limit))
+                Doc::BgpRouteList(self.bgp_routes_doc(*direction, peer.clone(), *prefix, *limit))
             }
             Query::Vxlan => Doc::Vxlan(Box::new(self.vxlan_doc())),
             Query::Routes { diff } => Doc::RouteList(self.routes_doc(*diff)),
@@ -360,7 +360,7 @@ impl Core {
             Some(Plane::BOTH.into_iter().filter(|plane| of(digest, *plane).has(name)).collect::<PlaneSet>())
         };
         let peers = self.native.speaker.peers();
-        let session = reach.and_then(|reach| peers.iter().find(|peer| peer.address == reach.vtep.underlay));
+        let session = reach.and_then(|reach| peers.iter().find(|peer| peer.id == reach.vtep.underlay.into()));
         let why = cidrs.iter().find_map(|cidr| self.destinations.of(&cidr.0)?.why_not().map(str::to_owned));
         doc::NodeDoc {
             name: name.clone(),

@@ -402,7 +402,7 @@ impl World {
                 self.wires.push(Wire { ends: [(index, conn), (to, theirs)] });
                 let local = SocketAddr::new(address(index), 40_000);
                 self.mail(index, "tcp", Event::Peering(Told::Dialed { conn, local }));
-                let accepted = Told::Accepted { conn: theirs, local: remote, remote: local };
+                let accepted = Told::Accepted { conn: theirs, local: remote, remote: local, device: None };
                 self.mail(to, "tcp", Event::Peering(accepted));
             }
             Command::Send { conn, bytes } => {

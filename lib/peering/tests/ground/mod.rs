@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use model::Transport;
 use peering::{Command, Event, Peering};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
@@ -126,7 +127,7 @@ impl Side {
         to: &str,
     ) -> (u64, SocketAddr) {
         let local = local.map(|text| text.parse().unwrap());
-        self.peering.handle(Command::Dial { conn, remote: address(to), local });
+        self.peering.handle(Command::Dial { conn, remote: address(to), local, transport: Transport::default() });
         let local = loop {
             match self.next().await {
                 Event::Dialed { conn: dialed, local } if dialed == conn => break local,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use model::{Asn, Family, NodeName, Prefix, RouterId};
+use model::{Asn, Family, NodeName, PeerId, Prefix, RouterId};
 use serde::{Deserialize, Serialize};
 
 use super::Time;
@@ -35,7 +35,7 @@ pub struct BgpPeers {
 #[serde(rename_all = "camelCase")]
 pub struct BgpPeer {
     /// Its address.
-    pub address: IpAddr,
+    pub address: PeerId,
     /// TCP port that we dial.
     pub port: u16,
     /// Its AS number.
@@ -168,7 +168,7 @@ impl fmt::Display for BgpState {
 #[serde(rename_all = "camelCase")]
 pub struct Stranger {
     /// Its address.
-    pub address: IpAddr,
+    pub address: PeerId,
     /// How often it connected.
     pub count: u64,
     /// When it last did.
@@ -207,7 +207,7 @@ pub struct BgpRoute {
     /// The prefix.
     pub prefix: Prefix,
     /// Who announces it (or is announced it, for `out`); `null` for our own.
-    pub peer: Option<IpAddr>,
+    pub peer: Option<PeerId>,
     /// NEXT_HOP; `null` for our own.
     pub next_hop: Option<IpAddr>,
     /// AS_PATH as text, sets in braces: `65001 65002 {65003,65004}`; empty inside the AS.

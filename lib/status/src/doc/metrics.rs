@@ -1,9 +1,8 @@
 //! The numbers that the metrics are made of: plain counts, no names of metrics.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use model::{Asn, Family, NodeName, Plane, Prefix, StateName};
+use model::{Asn, Family, NodeName, PeerId, Plane, Prefix, StateName};
 use serde::{Deserialize, Serialize};
 
 use super::{BgpState, Destinations, PeerType};
@@ -87,7 +86,7 @@ pub struct WaitingMetric {
 #[serde(rename_all = "camelCase")]
 pub struct PeerMetrics {
     /// Its address.
-    pub peer: IpAddr,
+    pub peer: PeerId,
     /// Its AS number.
     pub asn: Asn,
     /// Own AS or another.

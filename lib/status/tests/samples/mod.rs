@@ -267,7 +267,7 @@ fn ipam() -> IpamDoc {
 
 fn peers() -> BgpPeers {
     let mesh = BgpPeer {
-        address: ip("192.0.2.2"),
+        address: ip("192.0.2.2").into(),
         port: 179,
         asn: asn(64512),
         local_asn: asn(64512),
@@ -297,7 +297,7 @@ fn peers() -> BgpPeers {
         last_error_seconds_ago: None,
     };
     let tor = BgpPeer {
-        address: ip("2001:db8::ff"),
+        address: ip("2001:db8::ff").into(),
         port: 1179,
         asn: asn(65003),
         peer_type: PeerType::Ebgp,
@@ -324,14 +324,14 @@ fn peers() -> BgpPeers {
         listen_error: Some("port 179 is taken by bird".into()),
         originated: vec![prefix("10.244.1.0/24")],
         items: vec![mesh, tor],
-        strangers: vec![Stranger { address: ip("192.0.2.99"), count: 7, last: time(7) }],
+        strangers: vec![Stranger { address: ip("192.0.2.99").into(), count: 7, last: time(7) }],
     }
 }
 
 fn bgp_routes() -> BgpRoutes {
     let best = BgpRoute {
         prefix: prefix("10.244.2.0/24"),
-        peer: Some(ip("192.0.2.2")),
+        peer: Some(ip("192.0.2.2").into()),
         next_hop: Some(ip("192.0.2.2")),
         as_path: "65001 {65002,65003}".into(),
         origin: Origin::Igp,
@@ -457,7 +457,7 @@ pub fn metrics() -> MetricsDoc {
         coordinator: false,
         destinations: Destinations { overlay: 2, native: 1, unreachable: 0, total: 3 },
         peers: vec![PeerMetrics {
-            peer: ip("192.0.2.2"),
+            peer: ip("192.0.2.2").into(),
             asn: asn(4_200_000_000),
             peer_type: PeerType::Ebgp,
             state: BgpState::Established,

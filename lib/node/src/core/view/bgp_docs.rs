@@ -1,8 +1,6 @@
 //! Peers and paths.
 
-use std::net::IpAddr;
-
-use model::{Prefix, RouterId};
+use model::{PeerId, Prefix, RouterId};
 use status::doc;
 
 use super::Wall;
@@ -26,9 +24,9 @@ impl Core {
                 })
                 .collect();
             let sum = |of: fn(&doc::FamilyCounts) -> u64| by_family.iter().map(of).sum();
-            let node = self.claims.all.values().find(|claim| claim.reach.underlay.contains(&peer.address));
+            let node = self.claims.all.values().find(|claim| claim.reach.underlay.contains(&peer.id.address));
             doc::BgpPeer {
-                address: peer.address,
+                address: peer.id,
                 port: peer.port,
                 asn: peer.asn,
                 local_asn: bgp.local_asn,
@@ -71,7 +69,7 @@ impl Core {
                 .last_strangers()
                 .iter()
                 .map(|stranger| doc::Stranger {
-                    address: stranger.address,
+                    address: stranger.id.clone(),
                     count: stranger.attempts,
                     last: wall.at(stranger.last),
                 })
@@ -82,7 +80,7 @@ impl Core {
     pub(super) fn bgp_routes_doc(
         &self,
         direction: doc::RouteDirection,
-        peer: Option<IpAddr>,
+        peer: Option<PeerId>,
         prefix: Option<Prefix>,
         limit: usize,
     ) -> doc::BgpRoutes {

@@ -93,7 +93,7 @@ impl Core {
                     count: count as u64,
                 })
             });
-            let address = peer.address;
+            let address = peer.id.clone();
             let way = |way: bgp::Way| match way {
                 bgp::Way::In => "in".to_owned(),
                 bgp::Way::Out => "out".to_owned(),
@@ -116,7 +116,7 @@ impl Core {
             );
             let errors = counters.update_errors.iter().filter(|((of, _), _)| *of == address);
             doc::PeerMetrics {
-                peer: peer.address,
+                peer: peer.id,
                 asn: peer.asn,
                 peer_type: if peer.asn == own { doc::PeerType::Ibgp } else { doc::PeerType::Ebgp },
                 state: super::bgp_docs::state(peer.state),
