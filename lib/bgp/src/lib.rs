@@ -45,7 +45,7 @@ pub use decide::{Ineligible, Reason};
 pub use loc_rib::BestPath;
 pub use model::{PeerId, Transport};
 pub use output::{ConnId, Output};
-pub use policy::Refusal;
+pub use policy::{Outcome, Policy, Refusal, RouteView, policies};
 pub use session::State;
 pub use settings::{PeerConfig, SpeakerConfig};
 pub use speaker::Speaker;

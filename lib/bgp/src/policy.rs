@@ -12,6 +12,11 @@ use crate::decide::Ineligible;
 use crate::local::LocalAddresses;
 use crate::route::Route;
 
+mod evaluate;
+mod prefix_set;
+
+pub use evaluate::{Outcome, Policy, RouteView, policies};
+
 /// Why the policy refuses a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

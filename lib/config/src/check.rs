@@ -17,7 +17,10 @@ pub(crate) fn check(walk: &mut Walk, root: &Item, config: &Config, main: &str) -
     bgp(walk, root, config);
     socket(walk, root, config);
     mtus(walk, root, config);
-    warnings(config)
+    crate::policies::check(walk, root, config);
+    let mut warnings = warnings(config);
+    warnings.extend(crate::policies::warnings(config));
+    warnings
 }
 
 fn socket(walk: &mut Walk, root: &Item, config: &Config) {

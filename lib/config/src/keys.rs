@@ -2,6 +2,8 @@
 
 use crate::leaf::Leaf;
 
+mod policies;
+
 /// What may stand at a key.
 #[derive(Debug)]
 pub(crate) enum Shape {
@@ -9,6 +11,12 @@ pub(crate) enum Shape {
     Section { fields: &'static [Field], short: Option<&'static str> },
     /// A list of such.
     List(&'static Shape),
+    /// A list of such; one alone needs no list.
+    Some(&'static Shape),
+    /// Names that the operator chooses, and what each stands for.
+    Map(&'static Shape),
+    /// Text as this leaf has it, or else such.
+    Or(Leaf, &'static Shape),
     /// A scalar (or, for [`Leaf::Addresses`], a short list of them).
     Leaf(Leaf),
 }
@@ -33,16 +41,20 @@ impl Shape {
     }
 }
 
-const fn leaf(key: &'static str, leaf: Leaf, doc: &'static str) -> Field {
+pub(crate) const fn leaf(key: &'static str, leaf: Leaf, doc: &'static str) -> Field {
     Field { key, required: false, shape: Shape::Leaf(leaf), doc }
 }
 
-const fn needed(key: &'static str, leaf: Leaf, doc: &'static str) -> Field {
+pub(crate) const fn needed(key: &'static str, leaf: Leaf, doc: &'static str) -> Field {
     Field { key, required: true, shape: Shape::Leaf(leaf), doc }
 }
 
-const fn section(key: &'static str, fields: &'static [Field], doc: &'static str) -> Field {
+pub(crate) const fn section(key: &'static str, fields: &'static [Field], doc: &'static str) -> Field {
     Field { key, required: false, shape: Shape::Section { fields, short: None }, doc }
+}
+
+pub(crate) const fn field(key: &'static str, shape: Shape, doc: &'static str) -> Field {
+    Field { key, required: false, shape, doc }
 }
 
 const PORT: Leaf = Leaf::Int { min: 1, max: 65535, unit: "" };
@@ -67,6 +79,11 @@ const TOP: &[Field] = &[
         shape: Shape::List(&Shape::Section { fields: POOL, short: None }),
         doc: "Cluster pools that pod CIDRs are cut from; at least one, none overlaps another.",
     },
+    field(
+        "serviceCidrs",
+        Shape::List(&Shape::Leaf(Leaf::Prefix)),
+        "Service CIDRs of the cluster: refused from peers unless a rule of the import policy names them.",
+    ),
     section("vxlan", VXLAN, "The overlay."),
     section("bgp", BGP, "The BGP speaker."),
     Field {
@@ -124,6 +141,14 @@ const BGP: &[Field] = &[
     ),
     leaf("maxPrefixes", PREFIXES, "Most prefixes that one peer may announce before its session is closed."),
     leaf("maxPaths", Leaf::Int { min: 1, max: 64, unit: "" }, "Most equal paths that become one kernel route."),
+    field("prefixSets", policies::PREFIX_SETS, "Named sets of prefixes, for policies."),
+    field("policies", policies::POLICIES, "Named policies: rules in order, the first that accepts or rejects decides."),
+    leaf(
+        "meshImport",
+        Leaf::Name,
+        "Policy on what other nodes announce in the mesh; slices of the pools alone if absent.",
+    ),
+    leaf("meshExport", Leaf::Name, "Policy on what other nodes are told in the mesh; what is our own if absent."),
     Field {
         key: "peers",
         required: false,
@@ -142,6 +167,8 @@ const PEER: &[Field] = &[
     leaf("maxPrefixes", PREFIXES, "Most prefixes that this peer may announce."),
     leaf("passive", Leaf::Bool, "Never dial, only listen."),
     leaf("description", Leaf::Text, "Words for people."),
+    leaf("import", Leaf::Name, "Policy on what the peer announces; slices of the pools alone are accepted if absent."),
+    leaf("export", Leaf::Name, "Policy on what the peer is told; what is our own if absent."),
 ];
 
 const MASQUERADE: &[Field] = &[
@@ -197,6 +224,19 @@ pub(crate) const FOREIGN: &[(&str, &str, &str)] = &[
     ("", "ipMasq", "masquerade"),
     ("", "network", "pools"),
     ("", "peers", "bgp.peers"),
+    ("", "policies", "bgp.policies"),
+    ("peers", "importPolicy", "import"),
+    ("peers", "exportPolicy", "export"),
+    ("peers", "in", "import"),
+    ("peers", "out", "export"),
+    ("rules", "action", "then"),
+    ("rules", "when", "match"),
+    ("match", "neighbor", "neighbour"),
+    ("match", "prefixSet", "prefixes"),
+    ("match", "prefix", "prefixes"),
+    ("asPath", "neighbor", "neighbour"),
+    ("set", "localPreference", "localPref"),
+    ("set", "asPathPrepend", "prepend"),
 ];
 
 /// Keys under which people write a secret.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value as Json, json};
 
 use crate::keys::{FOREIGN, Field, ROOT, SECRET, Shape};
-use crate::leaf::{Leaf, one_a_family, parsed};
+use crate::leaf::{Leaf, is_name, one_a_family, parsed};
 use crate::meant;
 use crate::tree::{Entry, Mark, Node, Value};
 use crate::{Error, Errors};
@@ -29,7 +29,8 @@ pub(crate) struct Item {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {
     Value(Json),
-    Section(BTreeMap<&'static str, Item>),
+    /// Of fixed keys, or of names.
+    Section(BTreeMap<String, Item>),
     /// Each with its index in the document: what was refused is left out.
     List(Vec<(usize, Item)>),
 }
@@ -77,7 +78,7 @@ impl Item {
         match (&mut self.what, over.what) {
             (What::Section(below), What::Section(above)) => {
                 for (key, item) in above {
-                    match below.get_mut(key) {
+                    match below.get_mut(&key) {
                         Some(it) => it.lay(item),
                         None => drop(below.insert(key, item)),
                     }
@@ -93,7 +94,7 @@ impl Item {
             What::Value(json) => json.clone(),
             What::List(list) => list.iter().map(|(_, item)| item.json()).collect(),
             What::Section(section) => {
-                Json::Object(section.iter().map(|(key, item)| ((*key).to_owned(), item.json())).collect::<Map<_, _>>())
+                Json::Object(section.iter().map(|(key, item)| (key.clone(), item.json())).collect::<Map<_, _>>())
             }
         }
     }
@@ -133,7 +134,7 @@ impl Walk {
             (Shape::Section { fields, short: Some(short) }, _) => {
                 let field = fields.iter().find(|field| field.key == *short)?;
                 let item = self.item(&field.shape, node, key, place)?;
-                What::Section(BTreeMap::from([(*short, item)]))
+                What::Section(BTreeMap::from([((*short).to_owned(), item)]))
             }
             (Shape::Section { fields, .. }, other) => {
                 let keys: Vec<&str> = fields.iter().map(|field| field.key).collect();
@@ -141,7 +142,18 @@ impl Walk {
                 self.refuse(key, place, &format!("{}; expected a section with keys{which}", other.words()));
                 return None;
             }
-            (Shape::List(shape), Value::List(nodes)) => What::List(self.list(shape, nodes, key, place)),
+            (Shape::List(shape) | Shape::Some(shape), Value::List(nodes)) => {
+                What::List(self.list(shape, nodes, key, place))
+            }
+            (Shape::Some(shape), _) => What::List(vec![(0, self.item(shape, node, key, place)?)]),
+            (Shape::Map(shape), Value::Map(entries)) => self.map(shape, entries, key, place),
+            (Shape::Map(_), other) => {
+                let said = format!("{}; expected names, each with a section or a list below it", other.words());
+                self.refuse(key, place, &said);
+                return None;
+            }
+            (Shape::Or(leaf, _), Value::Text(_)) => return self.leaf(*leaf, node, key, place),
+            (Shape::Or(_, shape), _) => return self.item(shape, node, key, place),
             (Shape::List(_), other) => {
                 let said = format!("{}; expected a list, an item a line after `- `", other.words());
                 {
@@ -150,15 +162,43 @@ impl Walk {
                 }
             }
             (Shape::Leaf(Leaf::Addresses), Value::List(nodes)) => What::Value(self.addresses(nodes, key, place)?),
-            (Shape::Leaf(leaf), _) => match leaf.check(node) {
-                Ok(json) => What::Value(json),
-                Err(said) => {
-                    self.refuse(key, place, &said);
-                    return None;
-                }
-            },
+            (Shape::Leaf(leaf), _) => return self.leaf(*leaf, node, key, place),
         };
         Some(Item { what, place: place.clone() })
+    }
+
+    fn leaf(&mut self, leaf: Leaf, node: &Node, key: &str, place: &Place) -> Option<Item> {
+        match leaf.check(node) {
+            Ok(json) => Some(Item { what: What::Value(json), place: place.clone() }),
+            Err(said) => {
+                self.refuse(key, place, &said);
+                None
+            }
+        }
+    }
+
+    /// Names of the operator's own choice.
+    fn map(&mut self, shape: &'static Shape, entries: &[Entry], key: &str, place: &Place) -> What {
+        let mut map = BTreeMap::new();
+        let mut seen: BTreeMap<&str, Mark> = BTreeMap::new();
+        for Entry { key: name, mark, node } in entries {
+            let here = |mark: Mark| Place { mark: place.mark.map(|_| mark), ..place.clone() };
+            if !is_name(name) {
+                let said = format!("`{}` as a name; expected {}", name.escape_debug(), Leaf::Name.expected());
+                self.refuse(key, &here(*mark), &said);
+                continue;
+            }
+            let full = below(key, name);
+            if let Some(first) = seen.insert(name, *mark) {
+                let said = format!("is given twice, first in line {}; expected once", first.line);
+                self.refuse(&full, &here(*mark), &said);
+                continue;
+            }
+            if let Some(item) = self.item(shape, node, &full, &here(node.mark)) {
+                map.insert(name.clone(), item);
+            }
+        }
+        What::Section(map)
     }
 
     fn section(&mut self, fields: &'static [Field], entries: &[Entry], key: &str, place: &Place) -> What {
@@ -180,7 +220,7 @@ impl Walk {
                 continue;
             };
             if let Some(item) = self.item(&field.shape, node, &full, &here(node.mark)) {
-                section.insert(field.key, item);
+                section.insert(field.key.to_owned(), item);
             }
         }
         What::Section(section)
@@ -271,7 +311,9 @@ pub(crate) fn expected(shape: &Shape) -> String {
     match shape {
         Shape::Leaf(leaf) => leaf.expected(),
         Shape::List(_) => "a list".to_owned(),
-        Shape::Section { .. } => "a section with keys".to_owned(),
+        Shape::Some(shape) => expected(shape),
+        Shape::Or(leaf, shape) => format!("{}, or {}", leaf.expected(), expected(shape)),
+        Shape::Section { .. } | Shape::Map(_) => "a section with keys".to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use model::policy::{CommunityPattern, LargeCommunityPattern, NextHopChange};
 use model::{Asn, Family, NodeName, Prefix};
 use serde_json::{Value as Json, json};
 
@@ -37,6 +38,20 @@ pub(crate) enum Leaf {
     KeyFile,
     /// Words for people, on one line.
     Text,
+    /// A name that the operator gives: of a policy, a rule, a set.
+    Name,
+    /// A prefix, or an address that stands for itself.
+    Hosts,
+    /// A community; a pattern for many, if not exact.
+    Community {
+        exact: bool,
+    },
+    /// A large community; a pattern for many, if not exact.
+    LargeCommunity {
+        exact: bool,
+    },
+    /// `self`, `keep`, or an address.
+    NextHop,
 }
 
 impl Leaf {
@@ -58,6 +73,17 @@ impl Leaf {
             Leaf::Path => "an absolute path".into(),
             Leaf::KeyFile => "the absolute path of a file that holds the key; the key itself never goes in here".into(),
             Leaf::Text => "text on one line".into(),
+            Leaf::Name => "a name of letters, digits, `-` and `_`, 63 at most".into(),
+            Leaf::Hosts => "an IP address, or ADDRESS/LENGTH".into(),
+            Leaf::Community { exact: true } => "a community, for example 65001:100 or no-export".into(),
+            Leaf::Community { exact: false } => {
+                "a community or a pattern, for example 65001:100, 65001:* or no-export".into()
+            }
+            Leaf::LargeCommunity { exact: true } => "a large community, for example 65001:1:2".into(),
+            Leaf::LargeCommunity { exact: false } => {
+                "a large community or a pattern, for example 65001:1:2 or 65001:*:*".into()
+            }
+            Leaf::NextHop => "self, keep, or a unicast IP address".into(),
         }
     }
 
@@ -130,7 +156,27 @@ impl Leaf {
             },
             (Leaf::Path, Value::Text(text)) if text.starts_with('/') && !text.contains('\0') => Ok(json!(text)),
             (Leaf::Text, Value::Text(text)) if !text.chars().any(char::is_control) => Ok(json!(text)),
-            (Leaf::Text | Leaf::NodeName, Value::Bool(_) | Value::Int(_) | Value::Float(_)) => {
+            (Leaf::Name, Value::Text(text)) if is_name(text) => Ok(json!(text)),
+            (Leaf::Hosts, Value::Text(text)) => {
+                let host = text.parse::<IpAddr>().ok().map(|it| Prefix::host(it.to_canonical()));
+                match host.map_or_else(|| text.parse::<Prefix>(), Ok) {
+                    Ok(it) => Ok(json!(it)),
+                    Err(error @ model::prefix::PrefixError::HostBits { .. }) => Err(error.to_string()),
+                    Err(_) => refused(),
+                }
+            }
+            (Leaf::Community { exact }, Value::Text(text)) => match text.parse::<CommunityPattern>() {
+                Ok(it) if !exact || it.exact().is_some() => Ok(json!(it)),
+                _ => refused(),
+            },
+            (Leaf::LargeCommunity { exact }, Value::Text(text)) => match text.parse::<LargeCommunityPattern>() {
+                Ok(it) if !exact || it.exact().is_some() => Ok(json!(it)),
+                _ => refused(),
+            },
+            (Leaf::NextHop, Value::Text(text)) => {
+                text.parse::<NextHopChange>().map_or_else(|_| refused(), |it| Ok(json!(it)))
+            }
+            (Leaf::Text | Leaf::NodeName | Leaf::Name, Value::Bool(_) | Value::Int(_) | Value::Float(_)) => {
                 Err(format!("{} is no text for YAML; expected {}, in quotes", given.words(), self.expected()))
             }
             _ => refused(),
@@ -149,6 +195,11 @@ fn address(text: &str) -> Option<IpAddr> {
         }
     };
     usable.then_some(address)
+}
+
+/// May an operator call something so? No dot: it parts the keys.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=63).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 /// Is there at most one address of each family?

@@ -14,6 +14,7 @@ mod layer;
 mod leaf;
 mod meant;
 mod pairs;
+mod policies;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -118,7 +119,9 @@ fn origins(root: &Item, config: &Config) -> BTreeMap<String, String> {
 /// Every value of a document: its dotted key.
 fn values(key: &str, json: &serde_json::Value, each: &mut impl FnMut(String)) {
     match json {
-        serde_json::Value::Object(map) => map.iter().for_each(|(name, it)| values(&layer::below(key, name), it, each)),
+        serde_json::Value::Object(map) if !map.is_empty() => {
+            map.iter().for_each(|(name, it)| values(&layer::below(key, name), it, each))
+        }
         serde_json::Value::Array(list) if !list.is_empty() && key != "node.address" => {
             list.iter().enumerate().for_each(|(at, it)| values(&format!("{key}[{at}]"), it, each));
         }

@@ -77,10 +77,15 @@ fn variable(name: &str, rest: &str, warnings: &mut Vec<String>) -> Option<Result
             return None;
         }
         let so_far: String = path.0.iter().map(|key| shouted(key) + DOT).collect();
+        let whole = so_far.trim_end_matches('_');
         if matches!(path.1, Shape::List(_)) {
-            let whole = so_far.trim_end_matches('_');
             return Some(Err(format!(
                 "an item of a list has no variable; expected the whole list in {PREFIX}{whole}, as YAML: [{{…}}, {{…}}]"
+            )));
+        }
+        if matches!(path.1, Shape::Map(_)) {
+            return Some(Err(format!(
+                "a name that you chose has no variable; expected all of them in {PREFIX}{whole}, as YAML: {{name: …}}"
             )));
         }
         let all: Vec<String> = known().map(|(shouted, _)| format!("{PREFIX}{so_far}{shouted}")).collect();
@@ -106,8 +111,10 @@ fn item(walk: &mut Walk, path: &Path, value: &str, place: &Place) -> Option<Item
         }
     };
     let item = walk.item(shape, &node, &keys.join("."), place)?;
-    let wrap =
-        |item, key: &&'static str| Item { what: What::Section(BTreeMap::from([(*key, item)])), place: place.clone() };
+    let wrap = |item, key: &&'static str| Item {
+        what: What::Section(BTreeMap::from([((*key).to_owned(), item)])),
+        place: place.clone(),
+    };
     Some(keys.iter().rev().fold(item, wrap))
 }
 

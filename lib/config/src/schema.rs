@@ -22,6 +22,13 @@ fn shape(it: &Shape, default: &Json) -> Json {
                 if item.fields().iter().any(|field| field.key == "asn") { peer_built_in() } else { Json::Null };
             json!({ "type": ["array", "null"], "items": shape(item, &default) })
         }
+        Shape::Some(item) => json!({ "anyOf": [shape(item, &Json::Null), list(item)] }),
+        Shape::Map(item) => json!({
+            "type": ["object", "null"],
+            "propertyNames": { "pattern": NAME },
+            "additionalProperties": shape(item, &Json::Null),
+        }),
+        Shape::Or(kind, other) => json!({ "anyOf": [leaf(*kind), shape(other, &Json::Null)] }),
         Shape::Section { fields, short } => {
             let mut properties = Map::new();
             for field in *fields {
@@ -34,10 +41,22 @@ fn shape(it: &Shape, default: &Json) -> Json {
                 properties.insert(field.key.to_owned(), property);
             }
             let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.key).collect();
-            let types = if short.is_some() { json!(["object", "boolean", "null"]) } else { json!(["object", "null"]) };
-            json!({ "type": types, "additionalProperties": false, "required": required, "properties": properties })
+            let short =
+                short.and_then(|short| fields.iter().find(|field| field.key == short)).map(|field| &field.shape);
+            let is_bool = matches!(short, Some(Shape::Leaf(Leaf::Bool)));
+            let types = if is_bool { json!(["object", "boolean", "null"]) } else { json!(["object", "null"]) };
+            let whole =
+                json!({ "type": types, "additionalProperties": false, "required": required, "properties": properties });
+            match short {
+                Some(short) if !is_bool => json!({ "anyOf": [whole, shape(short, &Json::Null)] }),
+                _ => whole,
+            }
         }
     }
+}
+
+fn list(item: &Shape) -> Json {
+    json!({ "type": "array", "items": shape(item, &Json::Null) })
 }
 
 fn leaf(kind: Leaf) -> Json {
@@ -61,9 +80,19 @@ fn leaf(kind: Leaf) -> Json {
         Leaf::Socket => json!({ "type": "string", "pattern": ":[0-9]{1,5}$" }),
         Leaf::Path | Leaf::KeyFile => json!({ "type": "string", "pattern": "^/" }),
         Leaf::Text => json!({ "type": "string" }),
+        Leaf::Name => json!({ "type": "string", "pattern": NAME }),
+        Leaf::Hosts => json!({ "type": "string", "pattern": "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$" }),
+        Leaf::Community { .. } => {
+            json!({ "type": "string", "pattern": "^([0-9]{1,5}|[*]):([0-9]{1,5}|[*])$|^[a-z-]+$" })
+        }
+        Leaf::LargeCommunity { .. } => {
+            json!({ "type": "string", "pattern": "^(([0-9]{1,10}|[*]):){2}([0-9]{1,10}|[*])$" })
+        }
+        Leaf::NextHop => json!({ "anyOf": [{ "enum": ["self", "keep"] }, address()] }),
     }
 }
 
+const NAME: &str = "^[A-Za-z0-9_-]{1,63}$";
 const NODE_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 fn address() -> Json {

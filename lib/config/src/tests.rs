@@ -36,7 +36,7 @@ fn refuses(cases: &[(&str, &[&str])]) {
     }
 }
 
-const TOP: &str = "mode, fallback, node, store, pools, vxlan, bgp, masquerade, cni, switch, metrics, api";
+const TOP: &str = "mode, fallback, node, store, pools, serviceCidrs, vxlan, bgp, masquerade, cni, switch, metrics, api";
 
 #[test]
 fn smallest_file_gives_the_defaults() {
@@ -70,6 +70,10 @@ bgp:
   staleTime: 0
   maxPrefixes: 100
   maxPaths: 2
+  prefixSets: {all: [0.0.0.0/0]}
+  policies: {one: {rules: [], default: accept}}
+  meshImport: one
+  meshExport: one
   peers:
     - {address: 192.0.2.2, asn: 65001}
     - address: "fd00::2"
@@ -81,6 +85,9 @@ bgp:
       maxPrefixes: 7
       passive: true
       description: top of rack
+      import: one
+      export: one
+serviceCidrs: [172.16.0.0/12]
 masquerade: {enabled: false, exclude: [172.16.0.0/12]}
 cni: {confDir: /etc/cni/net.d, plugin: ptp, mtu: 1300}
 switch: {lingerSeconds: 0}
@@ -385,7 +392,7 @@ fn peers() {
             "c.yaml:7:50: bgp.peers[1].localAddress: fd00::1 cannot reach 192.0.2.1; expected an ipv4 address",
             "c.yaml:8:17: bgp.peers[2].address: 192.0.2.1 is bgp.peers[1] too (c.yaml:7); expected each address once",
             "c.yaml:9:17: bgp.peers[3].address: 192.0.2.9 is this node's own node.address; expected the address of another speaker",
-            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, port, asn, localAddress, passwordFile, holdTime, maxPrefixes, passive, description; did you mean `asn`?",
+            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, port, asn, localAddress, passwordFile, holdTime, maxPrefixes, passive, description, import, export; did you mean `asn`?",
         ],
     )]);
 }
@@ -422,13 +429,13 @@ fn variables_and_flags() {
     let said = load(&[yaml("c.yaml", SMALLEST), environment, pairs("flag --set", &[("bgp.mash", "true")])]);
     let said = said.unwrap_err().to_string();
     let wanted = [
-        "BIPLANE_BGP__LOCAL_AS: unknown variable; expected one of BIPLANE_BGP__LOCAL_ASN, BIPLANE_BGP__ROUTER_ID, BIPLANE_BGP__PORT, BIPLANE_BGP__MESH, BIPLANE_BGP__HOLD_TIME, BIPLANE_BGP__STALE_TIME, BIPLANE_BGP__MAX_PREFIXES, BIPLANE_BGP__MAX_PATHS, BIPLANE_BGP__PEERS; did you mean `BIPLANE_BGP__LOCAL_ASN`?",
+        "BIPLANE_BGP__LOCAL_AS: unknown variable; expected one of BIPLANE_BGP__LOCAL_ASN, BIPLANE_BGP__ROUTER_ID, BIPLANE_BGP__PORT, BIPLANE_BGP__MESH, BIPLANE_BGP__HOLD_TIME, BIPLANE_BGP__STALE_TIME, BIPLANE_BGP__MAX_PREFIXES, BIPLANE_BGP__MAX_PATHS, BIPLANE_BGP__PREFIX_SETS, BIPLANE_BGP__POLICIES, BIPLANE_BGP__MESH_IMPORT, BIPLANE_BGP__MESH_EXPORT, BIPLANE_BGP__PEERS; did you mean `BIPLANE_BGP__LOCAL_ASN`?",
         "BIPLANE_BGP__PORT: bgp.port: `bgp`; expected a whole number, 1 to 65535",
         "BIPLANE_BGP__PEERS__0__ASN: an item of a list has no variable; expected the whole list in BIPLANE_BGP__PEERS, as YAML: [{…}, {…}]",
         "BIPLANE_MODE__X: unknown variable; expected BIPLANE_MODE, which has nothing below it",
         "BIPLANE_POOLS: not YAML: unclosed bracket '['; expected one document of `key: value` lines, indented by spaces",
         "BIPLANE_NODE__NAME: node.name: `A`; expected a node name of lower-case letters, digits, `-` and `.`, as in DNS; did you mean `a`?",
-        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, maxPrefixes, maxPaths, peers; did you mean `bgp.mesh`?",
+        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, maxPrefixes, maxPaths, prefixSets, policies, meshImport, meshExport, peers; did you mean `bgp.mesh`?",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
 }

@@ -1,5 +1,6 @@
 //! Configuration, validated. `lib/config` makes it from text; nobody else builds one but tests.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::Device;
+use crate::policy::{PolicyConfig, PrefixRange};
 use crate::{Asn, ClusterPool, NodeName, Plane, Prefix, RouterId, Vni};
 
 /// Everything an operator can say.
@@ -23,6 +25,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Cluster pools; never empty, none overlaps another.
     pub pools: Vec<ClusterPool>,
+    /// Service CIDRs of the cluster: from a peer they are refused unless a rule of its import policy names them.
+    pub service_cidrs: Vec<Prefix>,
     /// The overlay.
     pub vxlan: VxlanConfig,
     /// The BGP speaker.
@@ -97,6 +101,14 @@ pub struct BgpConfig {
     pub max_prefixes: u32,
     /// Most equal paths that become one kernel route; 1 to 64, default 16.
     pub max_paths: u8,
+    /// Named sets of prefixes, for policies.
+    pub prefix_sets: BTreeMap<String, Vec<PrefixRange>>,
+    /// Named policies; every name that is referred to is there.
+    pub policies: BTreeMap<String, PolicyConfig>,
+    /// Policy on what other nodes announce in the mesh; slices of the pools alone are accepted if absent.
+    pub mesh_import: Option<String>,
+    /// Policy on what other nodes are told in the mesh; what is our own if absent.
+    pub mesh_export: Option<String>,
     /// Configured peers; addresses are unique.
     pub peers: Vec<BgpPeerConfig>,
 }
@@ -124,6 +136,10 @@ pub struct BgpPeerConfig {
     pub passive: bool,
     /// Words for people; shown in `biplane bgp peers`.
     pub description: Option<String>,
+    /// Policy on what it announces; slices of the pools alone are accepted if absent (RFC 8212).
+    pub import: Option<String>,
+    /// Policy on what it is told; what is our own if absent.
+    pub export: Option<String>,
 }
 
 /// Masquerade of pod traffic that leaves the cluster.
@@ -195,6 +211,7 @@ impl Config {
                 quarantine: Duration::from_secs(60),
             },
             pools,
+            service_cidrs: Vec::new(),
             vxlan: VxlanConfig { vni: Vni::new(178).unwrap_or_else(|| unreachable!()), port: 4789, mtu: None },
             bgp: BgpConfig {
                 local_asn: Asn(64512),
@@ -205,6 +222,10 @@ impl Config {
                 stale_time: None,
                 max_prefixes: 20_000,
                 max_paths: 16,
+                prefix_sets: BTreeMap::new(),
+                policies: BTreeMap::new(),
+                mesh_import: None,
+                mesh_export: None,
                 peers: Vec::new(),
             },
             masquerade: MasqueradeConfig { enabled: true, exclude: Vec::new() },

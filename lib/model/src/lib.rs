@@ -11,6 +11,7 @@ pub mod moment;
 pub mod node;
 pub mod peer;
 pub mod plane;
+pub mod policy;
 pub mod prefix;
 pub mod table;
 

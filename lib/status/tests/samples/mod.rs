@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use model::config::{BgpPeerConfig, Config};
 use model::kernel::Device;
 use model::node::NodeSet;
+use model::policy::{PolicyConfig, Verdict};
 use model::{Asn, ClusterPool, Family, NodeName, Plane, PlaneSet, PodCidr, Prefix, RouterId, StateName, Uid, Vni};
 use status::doc::*;
 use status::{EventKind, Level, MonitorEvent};
@@ -417,7 +418,11 @@ fn config() -> ConfigDoc {
         max_prefixes: None,
         passive: false,
         description: Some("ToR".into()),
+        import: Some("fromTor".into()),
+        export: None,
     });
+    let policy = PolicyConfig { rules: Vec::new(), default: Verdict::Reject };
+    config.bgp.policies.insert("fromTor".into(), policy);
     ConfigDoc {
         config,
         origins: BTreeMap::from([("mode".into(), "/etc/biplane/config.yaml:1".into())]),
