@@ -29,14 +29,16 @@ pub fn digest(
         return None;
     }
     let live = |phase: &NodePhase| !gone.contains(&phase.node);
-    let everyone: BTreeSet<NodeName> = phases.keys().cloned().collect();
+    // Counted before a name is copied: of a cluster at rest the shorter form names nobody, however large it is.
     let among = |take: &dyn Fn(&NodePhase) -> bool| {
-        let members = phases.iter().filter(|(_, phase)| take(phase)).map(|(node, _)| node.clone()).collect();
-        NodeSet::among(members, &everyone)
+        let members = phases.values().filter(|phase| take(phase)).count();
+        let is_shorter = members * 2 <= phases.len();
+        let named = phases.iter().filter(|(_, phase)| take(phase) == is_shorter).map(|(node, _)| node.clone());
+        if is_shorter { NodeSet::Only(named.collect()) } else { NodeSet::AllBut(named.collect()) }
     };
     let wordless: Vec<&NodeName> = gone.iter().filter(|node| !phases.contains_key(*node)).collect();
-    let next = Digest {
-        sequence: previous.map_or(1, |digest| digest.sequence + 1),
+    let mut next = Digest {
+        sequence: previous.map_or(0, |digest| digest.sequence),
         coordinator: coordinator.clone(),
         nodes: phases.len(),
         overlay_stands: without(among(&|phase| phase.stands.has(Plane::Overlay)), &wordless),
@@ -50,10 +52,11 @@ pub fn digest(
             .collect(),
         gone: gone.clone(),
     };
-    match previous {
-        Some(last) if (Digest { sequence: last.sequence, ..next.clone() }) == *last => None,
-        _ => Some(next),
+    if previous == Some(&next) {
+        return None;
     }
+    next.sequence += 1;
+    Some(next)
 }
 
 /// "All but these" counts in every node that nobody has named.

@@ -16,6 +16,8 @@ use super::{Core, SLICE};
 use crate::event::Effect;
 use crate::reconcile::Changed;
 
+/// Nodes whose VTEP objects are looked at before other events are served: a few milliseconds.
+const NODES: usize = 512;
 /// A next hop that did not answer is asked again after this.
 const RESOLVE_EVERY: Duration = Duration::from_millis(200);
 /// Sets of paths that are remembered with their way.
@@ -34,6 +36,7 @@ pub(super) struct Destinations {
     vteps: BTreeMap<NodeName, Vec<(Key, Value)>>,
     /// Which node a VTEP's inner gateway belongs to.
     gateways: BTreeMap<std::net::IpAddr, NodeName>,
+    gateway_of: BTreeMap<NodeName, std::net::IpAddr>,
     /// How many destinations want a nexthop object.
     held: BTreeMap<Key, usize>,
     /// Destinations that wait for a nexthop object to be in the kernel, or for its gateway to answer.
@@ -285,40 +288,49 @@ impl Core {
         next
     }
 
-    /// FDB entry, neighbour and nexthop object of every node whose claims or whose overlay changed.
+    /// FDB entry, neighbour and nexthop object of nodes whose claims or whose overlay changed, a slice at most.
     fn refresh_vteps(&mut self) {
-        let nodes: Vec<NodeName> = if std::mem::take(&mut self.destinations.every_node) {
-            let known = self.destinations.vteps.keys().chain(self.claims.nodes.keys());
-            known.chain(&self.destinations.dirty_nodes).cloned().collect::<BTreeSet<_>>().into_iter().collect()
-        } else {
-            self.destinations.dirty_nodes.iter().cloned().collect()
+        let destinations = &mut self.destinations;
+        if std::mem::take(&mut destinations.every_node) {
+            let known = destinations.vteps.keys().chain(self.claims.nodes.keys()).cloned();
+            destinations.dirty_nodes.extend(known);
+        }
+        for _ in 0..NODES {
+            let Some(node) = self.destinations.dirty_nodes.pop_first() else { break };
+            self.refresh_vtep(node);
+        }
+    }
+
+    fn refresh_vtep(&mut self, node: NodeName) {
+        let cidrs = self.claims.nodes.get(&node);
+        let claim = cidrs.and_then(|cidrs| cidrs.first()).and_then(|cidr| self.claims.all.get(cidr));
+        let reach = claim.map(|claim| &claim.reach);
+        let wanted = reach.map_or_else(Vec::new, |reach| plan::vtep(&self.ground.spec, reach));
+        let gateway = reach.map(|reach| reach.vtep.gateway);
+        let destinations = &mut self.destinations;
+        let before = match gateway {
+            Some(gateway) => destinations.gateway_of.insert(node.clone(), gateway),
+            None => destinations.gateway_of.remove(&node),
         };
-        self.destinations.dirty_nodes.clear();
-        for node in nodes {
-            let cidr: Option<PodCidr> = self.claims.nodes.get(&node).and_then(|cidrs| cidrs.first()).copied();
-            let reach = cidr.and_then(|cidr| self.claims.all.get(&cidr)).map(|claim| &claim.reach);
-            let wanted = reach.map_or_else(Vec::new, |reach| plan::vtep(&self.ground.spec, reach));
-            if let Some(reach) = reach {
-                self.destinations.gateways.insert(reach.vtep.gateway, node.clone());
+        if before != gateway {
+            // Another node may have the gateway by now, as one machine may come under another name.
+            if let Some(old) = before.filter(|old| destinations.gateways.get(old) == Some(&node)) {
+                destinations.gateways.remove(&old);
             }
-            let before = self.destinations.vteps.remove(&node).unwrap_or_default();
-            if before != wanted {
-                for (key, _) in before.iter().filter(|(key, _)| !wanted.iter().any(|(k, _)| k == key)) {
-                    self.reconcile.want(key.clone(), None);
-                }
-                for (key, value) in &wanted {
-                    self.reconcile.want(key.clone(), Some(value.clone()));
-                }
+            destinations.gateways.extend(gateway.map(|gateway| (gateway, node.clone())));
+        }
+        let before = destinations.vteps.remove(&node).unwrap_or_default();
+        if before != wanted {
+            for (key, _) in before.iter().filter(|(key, _)| !wanted.iter().any(|(k, _)| k == key)) {
+                self.reconcile.want(key.clone(), None);
             }
-            if reach.is_none() {
-                self.destinations.gateways.retain(|_, of| *of != node);
+            for (key, value) in &wanted {
+                self.reconcile.want(key.clone(), Some(value.clone()));
             }
-            if let Some(cidrs) = self.claims.nodes.get(&node) {
-                self.destinations.dirty.extend(cidrs.iter().map(|cidr| cidr.0));
-            }
-            if !wanted.is_empty() {
-                self.destinations.vteps.insert(node, wanted);
-            }
+        }
+        destinations.dirty.extend(cidrs.into_iter().flatten().map(|cidr| cidr.0));
+        if !wanted.is_empty() {
+            destinations.vteps.insert(node, wanted);
         }
     }
 
