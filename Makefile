@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug
 RELEASE := $(TARGET)/release
 
-.PHONY: help setup build demo test lint rfc-table bench fuzz recordings clean
+.PHONY: help setup build demo test interop lint rfc-table bench fuzz recordings clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: build ## lints, unit, property, kernel and topology tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	BIPLANE_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --locked --workspace --no-fail-fast
+
+interop: build ## what works with FRR, BIRD and GoBGP, feature by feature
+	BIPLANE_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --locked -p biplane-testbed --test interop -- --nocapture
 
 lint: ## formatting and clippy alone
 	$(CARGO) fmt --all --check

@@ -48,7 +48,7 @@ impl Stage {
             path: vec![binaries()],
         };
         let lab = Lab::of(&settings, file).unwrap();
-        lab.deploy(Options { strict: true }, &Interrupt::default(), &|_| {}).unwrap();
+        lab.deploy(Options { strict: true }, &Interrupt::default(), &|line| println!("{line}")).unwrap();
         Stage { lab, _folder: folder }
     }
 

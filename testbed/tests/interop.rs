@@ -1,0 +1,132 @@
+//! `make interop`: what a biplaned does with FRR, BIRD and GoBGP, feature by feature, as a table.
+//!
+//! One lab with all routers and, for every feature that needs one, a session of its own with each. A cell is green when
+//! both sides say so: the router by its own command line, the daemon by `biplane … -o json`, its metrics and its kernel's
+//! tables. What a router lacks is said with the reason.
+//!
+//! Needs root, FRR, BIRD, GoBGP and BIPLANE_BIN_DIR; without them it fails. `BIPLANE_INTEROP_ONLY` names rows to look at,
+//! by a part of their name.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[path = "interop/bed.rs"]
+mod bed;
+#[path = "interop/features.rs"]
+mod features;
+#[path = "interop/routers.rs"]
+mod routers;
+mod stage;
+
+use std::time::{Duration, Instant};
+
+use bed::Bed;
+use features::{FEATURES, Feature, SLOTS};
+use routers::Router;
+
+/// Until the last session of the lab should be up, from its start.
+const SETTLED: Duration = Duration::from_secs(60);
+/// What has not come about by then, with all sessions long up, never will.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// A cell of the matrix.
+enum Cell {
+    Green(String, Duration),
+    Failed(String),
+    Lacks(&'static str),
+    NotBuilt,
+}
+
+#[test]
+fn features_with_frr_bird_and_gobgp() {
+    let _turn = testbed::turn::take().unwrap();
+    let only = std::env::var("BIPLANE_INTEROP_ONLY").unwrap_or_default();
+    let began = Instant::now();
+    let bed = Bed::deploy(SLOTS);
+    let titles: Vec<String> =
+        Router::ALL.iter().map(|router| format!("{} {}", router.title(), router.version(&bed))).collect();
+    println!("with {}; lab deployed in {:.1} s", titles.join(", "), began.elapsed().as_secs_f64());
+    let mut rows: Vec<(&Feature, [Cell; 3])> = Vec::new();
+    for feature in FEATURES.iter().filter(|feature| feature.name.contains(&only)) {
+        let cells = Router::ALL.map(|router| {
+            let cell = look(&bed, feature, router, began);
+            match &cell {
+                Cell::Green(evidence, took) => println!(
+                    "{}, {}: {} ({:.1} s)",
+                    feature.name,
+                    router.title(),
+                    routers::brief(evidence),
+                    took.as_secs_f64()
+                ),
+                Cell::Failed(why) => println!("{}, {}: FAILED: {why}", feature.name, router.title()),
+                Cell::Lacks(why) => println!("{}, {}: lacking: {why}", feature.name, router.title()),
+                Cell::NotBuilt => {}
+            }
+            cell
+        });
+        rows.push((feature, cells));
+    }
+    println!("\n{}", matrix(&rows));
+    println!("looked at in {:.0} s", began.elapsed().as_secs_f64());
+    let failed: Vec<String> = rows
+        .iter()
+        .flat_map(|(feature, cells)| {
+            cells.iter().zip(Router::ALL).filter_map(|(cell, router)| match cell {
+                Cell::Failed(why) => Some(format!("{}, {}: {why}", feature.name, router.title())),
+                _ => None,
+            })
+        })
+        .collect();
+    assert!(!rows.is_empty(), "no row's name contains {only:?}");
+    assert!(failed.is_empty(), "{} cells failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// One cell, looked at until it is green or time is over.
+fn look(bed: &Bed, feature: &Feature, router: Router, began: Instant) -> Cell {
+    if let Some(why) = feature.lacks[router as usize] {
+        return Cell::Lacks(why);
+    }
+    let Some(check) = feature.check else { return Cell::NotBuilt };
+    let at = Instant::now();
+    let deadline = (began + SETTLED).max(at + PATIENCE);
+    loop {
+        let why = match check(bed, router) {
+            Ok(evidence) => return Cell::Green(evidence, at.elapsed()),
+            Err(why) => why,
+        };
+        if Instant::now() > deadline {
+            return Cell::Failed(why);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Asks again and again for a moment.
+pub fn within<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = probe() {
+            return Some(found);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn matrix(rows: &[(&Feature, [Cell; 3])]) -> String {
+    let width = rows.iter().map(|(feature, _)| feature.name.len()).max().unwrap_or(0);
+    let mut text = format!("{:width$}   {:16}   {:16}   {:16}\n", "FEATURE", "FRR", "BIRD", "GoBGP");
+    for (feature, cells) in rows {
+        let words = cells.each_ref().map(|cell| match cell {
+            Cell::Green(..) => "green",
+            Cell::Failed(_) => "FAILED",
+            Cell::Lacks(_) => "router lacks it",
+            Cell::NotBuilt => "not built",
+        });
+        let line = format!("{:width$}   {:16}   {:16}   {:16}", feature.name, words[0], words[1], words[2]);
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,449 @@
+//! One lab for the whole matrix: two daemons (one in an AS of its own, one in the routers' AS), three routers, and as many
+//! sessions between each pair as there are features that need one of their own.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::routers::Router;
+use super::stage::Stage;
+
+/// The routers' AS, and that of the daemon `i`.
+pub const FABRIC: u32 = 65010;
+/// The AS of the daemon `e`: one that two octets cannot hold.
+pub const OUTSIDE: u32 = 4_200_000_001;
+/// The key of the sessions that have one.
+pub const KEY: &str = "of-this-lab-alone";
+
+/// FRR's programs.
+const DAEMONS: &str = "bgpd=yes
+bfdd=yes
+vtysh_enable=yes
+zebra_options=\"-A 127.0.0.1\"
+bgpd_options=\"-A 127.0.0.1\"
+bfdd_options=\"-A 127.0.0.1\"
+";
+
+/// Whether a router can play its part in a session, and what it must be told.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    /// Statements for the session, and for each address family of it.
+    Told(&'static [&'static str], &'static [&'static str]),
+    /// The router lacks it; the row says why.
+    Lacks,
+}
+
+/// Nothing beyond address and AS.
+pub const PLAIN: Part = Part::Told(&[], &[]);
+
+/// One session with each router.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    pub name: &'static str,
+    /// Last octet of the router's address; ours is 100 more.
+    pub number: u8,
+    /// Our daemon: `e` is external, `i` internal.
+    pub node: &'static str,
+    /// Over IPv6.
+    pub v6: bool,
+    /// More keys of the peer in our configuration.
+    pub keys: &'static str,
+    /// FRR, BIRD, GoBGP.
+    pub parts: [Part; 3],
+}
+
+impl Slot {
+    fn network(&self, router: Router) -> (u8, u8) {
+        (if self.node == "e" { 31 } else { 32 }, router.number())
+    }
+
+    /// The router's address.
+    pub fn theirs(&self, router: Router) -> String {
+        self.address(router, u16::from(self.number))
+    }
+
+    /// Ours.
+    pub fn ours(&self, router: Router) -> String {
+        self.address(router, u16::from(self.number) + 100)
+    }
+
+    fn address(&self, router: Router, host: u16) -> String {
+        let (net, third) = self.network(router);
+        if self.v6 { format!("fd{net}:{third}::{host}") } else { format!("10.{net}.{third}.{host}") }
+    }
+
+    pub fn part(&self, router: Router) -> Part {
+        self.parts[router as usize]
+    }
+
+    /// The AS that a router expects of us.
+    fn our_asn(&self, router: Router) -> u32 {
+        match (self.node, self.name, router) {
+            // RFC 6793: who knows but two octets meets AS_TRANS. FRR believes capability 65 though it sends none itself.
+            ("e", "two_octet", Router::Bird) => 23456,
+            ("e", ..) => OUTSIDE,
+            _ => FABRIC,
+        }
+    }
+}
+
+/// The lab.
+pub struct Bed {
+    pub stage: Stage,
+    pub slots: &'static [Slot],
+}
+
+impl Bed {
+    pub fn deploy(slots: &'static [Slot]) -> Bed {
+        let mut files: Vec<(String, String)> = vec![
+            ("bgp.key".into(), KEY.into()),
+            ("daemons".into(), DAEMONS.into()),
+            ("vtysh.conf".into(), "service integrated-vtysh-config\n".into()),
+            ("frr.conf".into(), frr(slots)),
+            ("bird.conf".into(), bird(slots)),
+            ("gobgpd.toml".into(), gobgp(slots)),
+        ];
+        for node in ["e", "i"] {
+            files.push((format!("{node}.yaml"), ours(slots, node)));
+        }
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let stage = Stage::written("interop", &topology(slots), &files);
+        Bed { stage, slots }
+    }
+
+    pub fn slot(&self, name: &str) -> &'static Slot {
+        self.slots.iter().find(|slot| slot.name == name).unwrap_or_else(|| panic!("no session is called {name}"))
+    }
+
+    /// What our daemon says of a session.
+    pub fn peer(&self, slot: &Slot, router: Router) -> Result<Value, String> {
+        let address = slot.theirs(router);
+        let output = self.stage.run(slot.node, &format!("biplane bgp peer {address} -o json"));
+        let document: Value = serde_json::from_str(&output.stdout)
+            .map_err(|e| format!("biplane bgp peer {address}: {e} {}", output.stderr))?;
+        // One peer, or a list of one.
+        Ok(if document["items"].is_array() { document["items"][0].clone() } else { document })
+    }
+
+    /// The paths of one RIB.
+    pub fn routes(&self, node: &str, words: &str) -> Vec<Value> {
+        self.stage.ask(node, &format!("bgp routes {words}"))["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The path of `prefix` that a router announces to us, refused or not.
+    pub fn heard(&self, slot: &Slot, router: Router, prefix: &str) -> Result<Value, String> {
+        let all = self.routes(slot.node, &format!("--in {}", slot.theirs(router)));
+        let found = all.iter().find(|route| route["prefix"] == prefix).cloned();
+        found.ok_or_else(|| format!("{prefix} is not among {} paths of session {}", all.len(), slot.name))
+    }
+
+    /// Our side calls the session Established.
+    pub fn is_up(&self, slot: &Slot, router: Router) -> Result<Value, String> {
+        let peer = self.peer(slot, router)?;
+        if peer["state"] == "Established" {
+            return Ok(peer);
+        }
+        Err(format!("biplane calls session {} {}: {}", slot.name, peer["state"], peer["lastError"]))
+    }
+
+    /// Our own pod CIDR of a family.
+    pub fn own(&self, node: &str, v6: bool) -> Result<String, String> {
+        let status = self.stage.ask(node, "status");
+        let cidrs = status["podCidrs"].as_array().cloned().unwrap_or_default();
+        let mut cidrs = cidrs.iter().filter_map(Value::as_str);
+        let found = cidrs.find(|cidr| cidr.contains(':') == v6).map(String::from);
+        found.ok_or_else(|| format!("{node} has no pod CIDR yet"))
+    }
+
+    /// A metric of our daemon: the sum of its lines that hold all of `labels`.
+    pub fn metric(&self, node: &str, name: &str, labels: &[String]) -> f64 {
+        let page = self.stage.good(node, "curl -s http://127.0.0.1:9178/metrics");
+        let lines =
+            page.lines().filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Our kernel's route to a prefix, as iproute2 prints it.
+    pub fn kernel(&self, node: &str, prefix: &str) -> String {
+        let family = if prefix.contains(':') { "-6" } else { "-4" };
+        self.stage.run(node, &format!("ip -d {family} route show {prefix} proto 178; for n in $(ip {family} route show {prefix} proto 178 | sed -n 's/.*nhid \\([0-9]*\\).*/\\1/p'); do ip nexthop show id $n; done")).stdout
+    }
+}
+
+fn topology(slots: &[Slot]) -> String {
+    let mut text = String::from(
+        "name: interop
+prefix: __lab-name
+topology:
+  defaults: {kind: linux, image: \"biplane/lab:dev\", privileged: false, cap-add: [NET_ADMIN, NET_RAW, SYS_ADMIN]}
+  kinds:
+    linux: {network-mode: none}
+  nodes:
+",
+    );
+    for node in ["e", "i"] {
+        let _ = write!(
+            text,
+            "    {node}:
+      binds: [\"{node}.yaml:/etc/biplane/config.yaml:ro\", \"bgp.key:/etc/biplane/bgp.key:ro\"]
+      tmpfs: [/var/lib/biplane, /etc/cni/net.d]
+      exec:
+"
+        );
+        for router in Router::ALL {
+            addresses(&mut text, slots, node, router, true);
+        }
+        text += "        - sh -c 'biplaned --config /etc/biplane/config.yaml >/var/log/biplaned.log 2>&1 &'\n";
+    }
+    for router in Router::ALL {
+        let binds = match router {
+            Router::Frr => {
+                "[\"daemons:/etc/frr/daemons:ro\", \"vtysh.conf:/etc/frr/vtysh.conf:ro\", \"frr.conf:/etc/frr/frr.conf:ro\"]"
+            }
+            Router::Bird => "[\"bird.conf:/etc/bird/bird.conf:ro\"]",
+            Router::Gobgp => "[\"gobgpd.toml:/etc/gobgp/gobgpd.toml:ro\"]",
+        };
+        let _ = write!(text, "    {}:\n      binds: {binds}\n      exec:\n", router.node());
+        for node in ["e", "i"] {
+            addresses(&mut text, slots, node, router, false);
+        }
+        for line in start(router) {
+            let _ = writeln!(text, "        - {line}");
+        }
+    }
+    text += "  links:\n";
+    for router in Router::ALL {
+        for node in ["e", "i"] {
+            let r = router.node();
+            let _ = writeln!(text, "    - {{endpoints: [\"{node}:{r}\", \"{r}:{node}\"], mtu: 1500}}");
+            let _ = writeln!(text, "    - {{endpoints: [\"{node}:un{r}\", \"{r}:un{node}\"], mtu: 1500}}");
+        }
+    }
+    text
+}
+
+/// `ip address add` for one end of a link.
+fn addresses(text: &mut String, slots: &[Slot], node: &str, router: Router, ours: bool) {
+    let device = if ours { router.node() } else { node };
+    for slot in slots.iter().filter(|slot| slot.node == node) {
+        for v6 in [false, true] {
+            let slot = Slot { v6, ..*slot };
+            let address = if ours { slot.ours(router) } else { slot.theirs(router) };
+            let _ = if v6 {
+                writeln!(text, "        - ip address add {address}/64 dev {device} nodad")
+            } else {
+                writeln!(text, "        - ip address add {address}/24 dev {device}")
+            };
+        }
+    }
+}
+
+fn start(router: Router) -> Vec<String> {
+    let here = router.prefixes();
+    match router {
+        Router::Frr => vec!["/usr/lib/frr/frrinit.sh start".into()],
+        Router::Bird => vec!["mkdir -p /run/bird".into(), "bird -c /etc/bird/bird.conf".into()],
+        Router::Gobgp => {
+            let mut lines = vec![
+                "sh -c 'gobgpd --config-file /etc/gobgp/gobgpd.toml >/var/log/gobgpd.log 2>&1 &'".to_string(),
+                "sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do gobgp global >/dev/null 2>&1 && break; sleep 0.3; done'"
+                    .into(),
+            ];
+            for prefix in [&here[0], &here[2], &here[3]] {
+                lines.push(format!("gobgp global rib add {prefix}"));
+            }
+            let tagged = &here[1];
+            lines.push(format!(
+                "gobgp global rib add {tagged} community 65010:100 rt 65010:77 large-community 65010:1:2"
+            ));
+            // Over a session of the other family its own choice would be ::ffff:10.31.3.1.
+            lines.push(format!("gobgp global rib -a ipv6 add {} nexthop fd31:3::1", router.prefix6()));
+            lines
+        }
+    }
+}
+
+/// A daemon's configuration.
+fn ours(slots: &[Slot], node: &str) -> String {
+    let asn = if node == "e" { OUTSIDE } else { FABRIC };
+    let net = if node == "e" { 31 } else { 32 };
+    let mut text = format!(
+        "mode: bgp
+node: {{name: {node}, address: [10.{net}.1.101, \"fd{net}:1::101\"]}}
+store: {{kind: files, path: /var/lib/biplane/store}}
+pools:
+  - {{cidr: 10.244.0.0/16, nodePrefix: 24}}
+  - {{cidr: \"fd44::/48\", nodePrefix: 64}}
+masquerade: {{enabled: false}}
+metrics: {{listen: 127.0.0.1:9178}}
+bgp:
+  localAsn: {asn}
+  mesh: false
+  peers:
+"
+    );
+    for slot in slots.iter().filter(|slot| slot.node == node) {
+        for router in Router::ALL.into_iter().filter(|router| matches!(slot.part(*router), Part::Told(..))) {
+            let keys = if slot.keys.is_empty() { String::new() } else { format!(", {}", slot.keys) };
+            let (theirs, ours) = (slot.theirs(router), slot.ours(router));
+            let _ = writeln!(
+                text,
+                "    - {{address: \"{theirs}\", asn: {FABRIC}, localAddress: \"{ours}\", description: {}{keys}}}",
+                slot.name
+            );
+        }
+    }
+    text
+}
+
+fn told(
+    slots: &[Slot],
+    router: Router,
+) -> impl Iterator<Item = (&Slot, &'static [&'static str], &'static [&'static str])> {
+    slots.iter().filter_map(move |slot| match slot.part(router) {
+        Part::Told(session, family) => Some((slot, session, family)),
+        Part::Lacks => None,
+    })
+}
+
+/// Statements may name our address: `US`, theirs: `ME`.
+fn fill(text: &str, slot: &Slot, router: Router) -> String {
+    text.replace("US", &slot.ours(router)).replace("ME", &slot.theirs(router))
+}
+
+fn frr(slots: &[Slot]) -> String {
+    let router = Router::Frr;
+    let [plain, tagged, more, another] = router.prefixes();
+    let mut text = format!(
+        "frr defaults datacenter
+hostname frr
+log file /var/log/frr/frr.log
+service integrated-vtysh-config
+!
+route-map TAGS permit 10
+ set community 65010:100
+ set extcommunity rt 65010:77
+ set large-community 65010:1:2
+!
+router bgp {FABRIC}
+ bgp router-id 10.31.1.1
+ no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
+ no bgp network import-check
+ timers bgp 30 90
+"
+    );
+    let mut families = [String::new(), String::new()];
+    for (slot, session, family) in told(slots, router) {
+        let (us, me) = (slot.ours(router), slot.theirs(router));
+        let _ = writeln!(text, " neighbor {us} remote-as {}\n neighbor {us} update-source {me}", slot.our_asn(router));
+        for statement in session {
+            let _ = writeln!(text, " neighbor {us} {}", fill(statement, slot, router));
+        }
+        for (number, lines) in families.iter_mut().enumerate() {
+            // Without capabilities there is IPv4 alone (RFC 4760 section 8).
+            if number == 1 && session.contains(&"dont-capability-negotiate") {
+                continue;
+            }
+            let _ = writeln!(lines, "  neighbor {us} activate");
+            for statement in family {
+                let _ = writeln!(lines, "  neighbor {us} {}", fill(statement, slot, router));
+            }
+        }
+    }
+    let [v4, v6] = families;
+    let _ = write!(
+        text,
+        " !
+ address-family ipv4 unicast
+  network {plain}
+  network {tagged} route-map TAGS
+  network {more}
+  network {another}
+{v4} exit-address-family
+ !
+ address-family ipv6 unicast
+  network {}
+{v6} exit-address-family
+!
+",
+        router.prefix6()
+    );
+    text
+}
+
+fn bird(slots: &[Slot]) -> String {
+    let router = Router::Bird;
+    let [plain, tagged, more, another] = router.prefixes();
+    let mut text = format!(
+        "log stderr all;
+router id 10.31.2.1;
+protocol device {{ scan time 2; }}
+protocol bfd {{ }}
+protocol static own4 {{
+  ipv4;
+  route {plain} unreachable;
+  route {more} unreachable;
+  route {another} unreachable;
+  route {tagged} unreachable {{
+    bgp_community.add((65010, 100));
+    bgp_ext_community.add((rt, 65010, 77));
+    bgp_large_community.add((65010, 1, 2));
+  }};
+}}
+protocol static own6 {{ ipv6; route {} unreachable; }}
+template bgp common {{
+  local as {FABRIC};
+  connect retry time 2;
+  error wait time 1, 4;
+}}
+",
+        router.prefix6()
+    );
+    for (slot, session, family) in told(slots, router) {
+        let _ = writeln!(text, "protocol bgp s_{} from common {{", slot.name);
+        let (us, me) = (slot.ours(router), slot.theirs(router));
+        let _ = writeln!(text, "  local {me} as {FABRIC};\n  neighbor {us} as {};", slot.our_asn(router));
+        for statement in session {
+            let _ = writeln!(text, "  {}", fill(statement, slot, router));
+        }
+        let family: String = family.iter().map(|line| format!(" {}", fill(line, slot, router))).collect();
+        for (channel, source) in [("ipv4", "own4"), ("ipv6", "own6")] {
+            if channel == "ipv6" && session.contains(&"capabilities off;") {
+                continue;
+            }
+            let _ = writeln!(text, "  {channel} {{ import all; export where proto = \"{source}\";{family} }};");
+        }
+        text += "}\n";
+    }
+    text
+}
+
+fn gobgp(slots: &[Slot]) -> String {
+    let router = Router::Gobgp;
+    let mut text = format!("[global.config]\nas = {FABRIC}\nrouter-id = \"10.31.3.1\"\nport = 179\n");
+    for (slot, session, family) in told(slots, router) {
+        let (us, me) = (slot.ours(router), slot.theirs(router));
+        let _ = write!(
+            text,
+            "\n[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{us}\"\npeer-as = {}\n",
+            slot.our_asn(router)
+        );
+        // Keys of [neighbors.config] come first; whole tables begin with a bracket.
+        let (tables, keys): (Vec<&&str>, Vec<&&str>) = session.iter().partition(|line| line.starts_with('['));
+        for line in keys.into_iter().chain(tables.iter().copied()) {
+            let _ = writeln!(text, "{}", fill(line, slot, router));
+        }
+        let _ = writeln!(text, "[neighbors.transport.config]\nlocal-address = \"{me}\"");
+        if session.iter().all(|line| !line.starts_with("[neighbors.timers.config]")) {
+            let _ = writeln!(text, "[neighbors.timers.config]\nconnect-retry = 5");
+        }
+        for name in ["ipv4-unicast", "ipv6-unicast"] {
+            let _ = writeln!(text, "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}\"");
+            for line in family {
+                let _ = writeln!(text, "{}", fill(line, slot, router));
+            }
+        }
+    }
+    text
+}
