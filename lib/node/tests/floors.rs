@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("biplane-switch", 1),
     ("biplane-config", 1),
     ("biplane-bgp", 2),
+    ("biplane-bfd", 2),
     ("biplane-kernel", 3),
     ("biplane-cluster", 3),
     ("biplane-peering", 3),

@@ -1,0 +1,7 @@
+//! Any packets at any time. The promises are in `tests/door`, shared with the test that runs the corpus.
+#![no_main]
+
+#[path = "../../tests/door/mod.rs"]
+mod door;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| door::enter(data));
