@@ -4,7 +4,8 @@
 //! leave the RFC:
 //! - A machine lives as long as its connection: what ends it leads to Idle, where it stays; ConnectRetry with
 //!   back-off and IdleHold are timers of the peer. So a failed dial ends in Idle, not in Active.
-//! - There is no DelayOpen (events 12 and 20).
+//! - There is no DelayOpen (events 12 and 20), no IdleHold timer here (event 13, the peer has it), and no connection is
+//!   heard of before it stands (events 14 and 15): the kernel and the speaker have taken it in or turned it away.
 //! - A NOTIFICATION is never answered with one (section 6.4 over section 8.2.2).
 //! - An error in a message is told by its own code in every state from OpenSent on, where section 8.2.2 has
 //!   "FSM error" for events 21 and 22 in Established.
@@ -292,10 +293,8 @@ impl Session {
                 let hold = self.agreed.as_ref().map_or(Self::OPEN_HOLD, |agreed| agreed.hold_time);
                 (Some(Notification::hold_timer_expired()), Cause::HoldExpired(hold))
             }
-            // It would not go out: nothing else does (RFC 9687 section 4 lets us skip it).
-            Input::SendHoldTimerExpires => {
-                return self.drop_silently(now, Cause::SendHoldExpired, chance, actions);
-            }
+            // Mostly it will not go out, as nothing else does; the edge tries for a few seconds (RFC 9687 section 4).
+            Input::SendHoldTimerExpires => (Some(Notification::send_hold_timer_expired()), Cause::SendHoldExpired),
             Input::TcpConnectionFails(error) => return self.end(now, Cause::TcpLost(error), chance, actions),
             Input::NotifMsg(told) => return self.drop_silently(now, Cause::Received(told), chance, actions),
             Input::MessageErr(error) => (Some(error.notification.clone()), Cause::Error(error)),
