@@ -8,14 +8,40 @@ use bytes::Bytes;
 use model::{Asn, Family, RouterId};
 use wire::{Capability, DecodeError, Notification, Open};
 
+/// How much of what we can do our OPEN says. A peer that refuses it (NOTIFICATION 2/4 or 2/7) is tried again with less
+/// (RFC 5492 section 3), and then from the start: each refusal costs one try, and the waits between tries stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Extent {
+    /// Everything.
+    #[default]
+    Whole,
+    /// Families, route refresh and the AS number: what was there before 2005.
+    Basic,
+    /// No capabilities: IPv4 between two-octet AS numbers.
+    Bare,
+}
+
+impl Extent {
+    /// What to try after a refusal; `bare` tells whether nothing at all would do. `None`: there is nothing less.
+    pub(crate) fn less(self, bare: bool) -> Option<Extent> {
+        match self {
+            Extent::Whole => Some(Extent::Basic),
+            Extent::Basic if bare => Some(Extent::Bare),
+            Extent::Basic | Extent::Bare => None,
+        }
+    }
+}
+
 /// What we say in our OPEN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) asn: Asn,
     pub(crate) router_id: RouterId,
     pub(crate) hold_time: Duration,
-    /// Say what we can do. Off for one try after the peer has refused it (NOTIFICATION 2/4 or 2/7).
-    pub(crate) capabilities: bool,
+    /// How much of what we can do we say.
+    pub(crate) extent: Extent,
+    /// Name of this host, for the other side's operator.
+    pub(crate) host_name: Option<String>,
 }
 
 /// What came of both OPENs.
@@ -29,6 +55,8 @@ pub(crate) struct Agreed {
     pub(crate) router_id: Ipv4Addr,
     /// The peer answers ROUTE-REFRESH.
     pub(crate) route_refresh: bool,
+    /// Name of the peer's host, if it tells one, as one safe line.
+    pub(crate) host_name: Option<String>,
     /// The peer promises End-of-RIB (RFC 4724 section 3): it sent the Graceful Restart capability.
     pub(crate) end_of_rib: bool,
 }
@@ -37,9 +65,13 @@ impl Offer {
     /// Our OPEN.
     pub(crate) fn open(&self) -> Open {
         let mut capabilities = Vec::new();
-        if self.capabilities {
+        if self.extent < Extent::Bare {
             capabilities.extend(Family::BOTH.map(Capability::MultiProtocol));
             capabilities.push(Capability::RouteRefresh);
+            capabilities.push(Capability::FourOctetAs(self.asn.0));
+        }
+        if self.extent == Extent::Whole {
+            capabilities.push(Capability::ExtendedMessage);
             // No family in it: we do not promise to keep forwarding over our own restart. It asks for End-of-RIB,
             // which many routers send only to a peer that has said this (RFC 4724 section 3).
             capabilities.push(Capability::GracefulRestart {
@@ -48,7 +80,8 @@ impl Offer {
                 restart_time: 0,
                 families: Vec::new(),
             });
-            capabilities.push(Capability::FourOctetAs(self.asn.0));
+            let hostname = self.host_name.iter().filter(|name| name.len() <= 255).cloned();
+            capabilities.extend(hostname.map(|hostname| Capability::Fqdn { hostname, domain: String::new() }));
         }
         let hold_time = u16::try_from(self.hold_time.as_secs()).unwrap_or(u16::MAX);
         Open { asn: self.asn, hold_time, router_id: self.router_id.0, capabilities }
@@ -73,12 +106,17 @@ impl Offer {
             let what = format!("hold time {} s: expected 0, or 3 and more", theirs.hold_time);
             return refuse(wire::open::UNACCEPTABLE_HOLD_TIME, what);
         }
-        let can = |wanted: &Capability| self.capabilities && theirs.capabilities.contains(wanted);
-        let four_octet_as =
-            self.capabilities && theirs.capabilities.iter().any(|c| matches!(c, Capability::FourOctetAs(_)));
+        let basic = self.extent < Extent::Bare;
+        let whole = self.extent == Extent::Whole;
+        let can = |wanted: &Capability| basic && theirs.capabilities.contains(wanted);
+        let four_octet_as = basic && theirs.capabilities.iter().any(|c| matches!(c, Capability::FourOctetAs(_)));
+        let max_message = match whole && can(&Capability::ExtendedMessage) {
+            true => wire::MAX_EXTENDED_MESSAGE,
+            false => wire::MAX_MESSAGE,
+        };
         // An OPEN with no word on families means IPv4 (RFC 4760 section 8).
         let names_none = !theirs.capabilities.iter().any(is_multiprotocol);
-        let families: BTreeSet<Family> = match names_none || !self.capabilities {
+        let families: BTreeSet<Family> = match names_none || !basic {
             true => BTreeSet::from([Family::V4]),
             false => Family::BOTH.into_iter().filter(|f| can(&Capability::MultiProtocol(*f))).collect(),
         };
@@ -90,14 +128,25 @@ impl Offer {
         }
         let hold_time = self.hold_time.min(Duration::from_secs(theirs.hold_time.into()));
         Ok(Agreed {
-            wire: wire::Negotiated { four_octet_as, ibgp, families, ..wire::Negotiated::default() },
+            wire: wire::Negotiated { four_octet_as, ibgp, families, max_message, ..wire::Negotiated::default() },
             hold_time,
             router_id: theirs.router_id,
             route_refresh: can(&Capability::RouteRefresh),
-            end_of_rib: self.capabilities
-                && theirs.capabilities.iter().any(|c| matches!(c, Capability::GracefulRestart { .. })),
+            host_name: theirs.capabilities.iter().find_map(host_name),
+            end_of_rib: whole && theirs.capabilities.iter().any(|c| matches!(c, Capability::GracefulRestart { .. })),
         })
     }
+}
+
+/// Longest name of a host that is shown (RFC 1035 section 2.3.4).
+const HOST_NAME: usize = 253;
+
+/// A name as the peer tells it is anybody's text: printable ASCII of it is shown, and not more than a name can have.
+fn host_name(capability: &Capability) -> Option<String> {
+    let Capability::Fqdn { hostname, domain } = capability else { return None };
+    let whole = if domain.is_empty() { hostname.clone() } else { format!("{hostname}.{domain}") };
+    let safe: String = whole.chars().filter(char::is_ascii_graphic).take(HOST_NAME).collect();
+    (!safe.is_empty()).then_some(safe)
 }
 
 /// Capability 1 for any family, ours or not.
@@ -114,7 +163,8 @@ mod tests {
             asn: Asn(65001),
             router_id: RouterId(Ipv4Addr::new(192, 0, 2, 1)),
             hold_time: Duration::from_secs(90),
-            capabilities: true,
+            extent: Extent::Whole,
+            host_name: Some("node-1".to_owned()),
         }
     }
 
@@ -144,11 +194,69 @@ mod tests {
         let agreed = offer().agree(Asn(65002), &open).unwrap();
         assert_eq!(agreed.wire.families, BTreeSet::from([Family::V4]));
         assert!(!agreed.wire.four_octet_as && !agreed.route_refresh);
-        let plain = Offer { capabilities: false, ..offer() };
+        let plain = Offer { extent: Extent::Bare, ..offer() };
         assert!(plain.open().capabilities.is_empty());
         assert!(!plain.agree(Asn(65002), &theirs(65002)).unwrap().wire.four_octet_as);
     }
 
+    /// Checklist: 36
+    #[test]
+    fn each_refusal_leaves_less_to_refuse() {
+        let codes = |extent| {
+            let open = Offer { extent, ..offer() }.open();
+            open.capabilities.iter().map(Capability::code).collect::<Vec<_>>()
+        };
+        assert!(codes(Extent::Whole).len() > 4);
+        assert_eq!(codes(Extent::Basic), [1, 1, 2, 65]);
+        assert_eq!(codes(Extent::Bare), []);
+        assert_eq!(Extent::Whole.less(true), Some(Extent::Basic));
+        assert_eq!(Extent::Basic.less(true), Some(Extent::Bare));
+        assert_eq!(Extent::Basic.less(false), None, "four octets do not go without");
+        assert_eq!(Extent::Bare.less(true), None);
+        // What was not offered is not agreed.
+        let basic = Offer { extent: Extent::Basic, ..offer() }.agree(Asn(65002), &theirs(65002)).unwrap();
+        assert!(basic.wire.four_octet_as && basic.route_refresh && !basic.end_of_rib);
+        assert_eq!(basic.wire.max_message, wire::MAX_MESSAGE);
+    }
+
+    /// Checklist: 77
+    #[test]
+    fn long_messages_need_both_sides() {
+        let both = offer().agree(Asn(65002), &theirs(65002)).unwrap();
+        assert_eq!(both.wire.max_message, 65535);
+        let mut open = theirs(65002);
+        open.capabilities.retain(|c| *c != Capability::ExtendedMessage);
+        assert_eq!(offer().agree(Asn(65002), &open).unwrap().wire.max_message, 4096);
+    }
+
+    /// Checklist: 34
+    #[test]
+    fn unknown_and_repeated_capabilities_do_no_harm() {
+        let mut open = theirs(65002);
+        let twice = open.capabilities.clone();
+        open.capabilities.extend(twice);
+        for code in [3, 66, 67, 68, 128, 130, 200, 255] {
+            open.capabilities.push(Capability::Other { code, value: Bytes::from_static(&[1, 2, 3]) });
+        }
+        let agreed = offer().agree(Asn(65002), &open).unwrap();
+        assert_eq!(agreed, offer().agree(Asn(65002), &theirs(65002)).unwrap());
+    }
+
+    #[test]
+    fn names_are_shown_safely() {
+        let name = |hostname: &str, domain: &str| {
+            let fqdn = Capability::Fqdn { hostname: hostname.to_owned(), domain: domain.to_owned() };
+            let open = Open { capabilities: vec![Capability::MultiProtocol(Family::V4), fqdn], ..theirs(65002) };
+            offer().agree(Asn(65002), &open).unwrap().host_name
+        };
+        assert_eq!(name("leaf-1", ""), Some("leaf-1".to_owned()));
+        assert_eq!(name("leaf-1", "example.net"), Some("leaf-1.example.net".to_owned()));
+        assert_eq!(name("a\u{1b}[2Jb\nc", ""), Some("a[2Jbc".to_owned()));
+        assert_eq!(name("", ""), None);
+        assert_eq!(offer().agree(Asn(65002), &theirs(65002)).unwrap().host_name, Some("node-1".to_owned()));
+    }
+
+    /// Checklist: 2, 40, 104
     #[test]
     fn refusals() {
         let code = |open: &Open, asn| {

@@ -10,7 +10,7 @@ use wire::{Notification, cease, code, open};
 use crate::adj_rib_in::AdjRibIn;
 use crate::counters::PeerCounters;
 use crate::loc_rib::PeerIndex;
-use crate::negotiate::Offer;
+use crate::negotiate::{Extent, Offer};
 use crate::output::{ConnId, NoticeBudget, Output};
 use crate::session::{Action, Cause, End, Initiator, Input, Session, State};
 use crate::settings::{PeerConfig, SpeakerConfig};
@@ -59,8 +59,8 @@ pub(crate) struct Peer {
     state: (State, Moment),
     /// Sessions and dials that have failed since one held.
     failures: u32,
-    /// The peer has refused our capabilities: the next OPEN has none.
-    plain: bool,
+    /// How much of what we can do the next OPEN says.
+    extent: Extent,
     budget: NoticeBudget,
     /// Last failure that was worth a line; the same again is not.
     noticed: String,
@@ -101,7 +101,7 @@ impl Peer {
             walk: None,
             state: (State::Active, now),
             failures: 0,
-            plain: false,
+            extent: Extent::Whole,
             budget: NoticeBudget::default(),
             noticed: String::new(),
         }
@@ -205,7 +205,7 @@ impl Peer {
         }
         self.purge();
         self.failures = 0;
-        self.plain = false;
+        self.extent = Extent::Whole;
         self.timers.stop(Timer::IdleHold);
         self.timers.stop(Timer::ConnectRetry);
         if !shared.shut && !self.gone {
@@ -272,8 +272,8 @@ impl Peer {
                 shared.out.push(Output::Dial { conn, remote, local, transport });
             }
             Action::SendOpen => {
-                link.offer = Some(offer);
                 link.send(now, &wire::Message::Open(offer.open()), &mut self.counters, shared);
+                link.offer = Some(offer);
             }
             Action::SendKeepalive => link.send(now, &wire::Message::Keepalive, &mut self.counters, shared),
             Action::SendNotification(notification) => {
@@ -287,7 +287,7 @@ impl Peer {
 
     /// A good OPEN has come: which connection stays, if there are two (RFC 4271 section 6.8)?
     fn handle_open(&mut self, now: Moment, conn: ConnId, theirs: &wire::Open, shared: &mut Shared) {
-        let offer = self.link_mut(conn).and_then(|link| link.offer).unwrap_or(self.offer(shared));
+        let offer = self.link_mut(conn).and_then(|link| link.offer.clone()).unwrap_or_else(|| self.offer(shared));
         let agreed = match offer.agree(self.config.asn, theirs) {
             Ok(agreed) => agreed,
             Err(error) => return self.drive(now, conn, Input::MessageErr(error), shared),
@@ -335,7 +335,7 @@ impl Peer {
         self.local = link.session.local.map(|local| local.ip().to_canonical());
         self.live = true;
         self.established += 1;
-        self.plain = false;
+        self.extent = Extent::Whole;
         self.end_of_rib.clear();
         self.end_of_rib_waived = false;
         self.rib_in.begin_generation();
@@ -379,11 +379,12 @@ impl Peer {
         let refused_capabilities = match &end.cause {
             Cause::Received(told) => {
                 let about = matches!(told.subcode, open::UNSUPPORTED_PARAMETER | open::UNSUPPORTED_CAPABILITY);
-                told.code == code::OPEN && about && !self.plain && self.config_allows_plain(shared)
+                told.code == code::OPEN && about
             }
             _ => false,
         };
-        self.plain = refused_capabilities;
+        let less = self.extent.less(self.config_allows_bare(shared));
+        self.extent = less.filter(|_| refused_capabilities).unwrap_or_default();
         let collision = match &end.cause {
             Cause::Collision => true,
             Cause::Received(told) => {
@@ -469,7 +470,7 @@ impl Peer {
             self.timers.set(Timer::IdleHold, now + shared.chance.jitter(pause));
             return;
         }
-        let wait = if stable || self.plain { Self::QUICK.min(first) } else { doubled };
+        let wait = if stable || self.extent != Extent::Whole { Self::QUICK.min(first) } else { doubled };
         self.timers.set(Timer::ConnectRetry, now + shared.chance.jitter(wait));
     }
 
@@ -512,12 +513,13 @@ impl Peer {
             asn: shared.view.local_asn,
             router_id: shared.view.router_id,
             hold_time: self.config.hold_time.unwrap_or(shared.settings.hold_time),
-            capabilities: !self.plain,
+            extent: self.extent,
+            host_name: shared.settings.host_name.clone(),
         }
     }
 
     /// Without capabilities our AS number has to fit two octets.
-    fn config_allows_plain(&self, shared: &Shared) -> bool {
+    fn config_allows_bare(&self, shared: &Shared) -> bool {
         u16::try_from(shared.view.local_asn.0).is_ok() && u16::try_from(self.config.asn.0).is_ok()
     }
 

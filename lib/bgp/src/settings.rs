@@ -27,6 +27,8 @@ pub struct SpeakerConfig {
     pub peers: Vec<PeerConfig>,
     /// Seed of all jitter.
     pub seed: u64,
+    /// Name of this host, told to peers (capability 73); at most 255 octets.
+    pub host_name: Option<String>,
 }
 
 impl SpeakerConfig {
@@ -47,6 +49,7 @@ impl SpeakerConfig {
             pools: Vec::new(),
             peers: Vec::new(),
             seed: 0,
+            host_name: None,
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct PeerStatus {
     pub local: Option<IpAddr>,
     /// The peer's BGP Identifier, once it has told it.
     pub router_id: Option<Ipv4Addr>,
+    /// Name of the peer's host, if it tells one: words of the peer, made safe to show.
+    pub host_name: Option<String>,
     /// Negotiated hold time; zero means none. Known from OpenConfirm on.
     pub hold_time: Option<Duration>,
     /// Negotiated families.

@@ -214,6 +214,7 @@ fn silence_after_the_dial_ends_after_four_minutes() {
     assert_eq!(hand.told(conn), Some((4, 0)));
 }
 
+/// Checklist: 94
 #[test]
 fn a_peer_that_takes_no_bytes_is_dropped_in_the_end() {
     let mut hand = hand();
@@ -226,6 +227,7 @@ fn a_peer_that_takes_no_bytes_is_dropped_in_the_end() {
     }
     assert_eq!(hand.speaker.sessions().0, 0);
     assert!(hand.closed.contains(&conn));
+    assert_eq!(hand.told(conn), Some((8, 0)));
     assert_eq!(hand.last_error(), "send hold timer expired: the peer takes no bytes");
 }
 
@@ -307,17 +309,146 @@ fn end_of_rib_is_waited_for_only_where_it_is_promised() {
     assert_eq!(hand.speaker.end_of_rib_complete(), Ok(()), "nor for one that is never silent");
 }
 
+/// First without what came after 2005, then without anything, then all again; and no faster than any other failure.
+///
+/// Checklist: 36
 #[test]
-fn refused_capabilities_are_left_out_once() {
-    let mut config = config(1, 64512, &[(2, 65002)]);
+fn refused_capabilities_are_left_out_and_come_back() {
+    let refusal = Message::Notification(Notification::open_error(wire::open::UNSUPPORTED_PARAMETER));
+    let codes = |hand: &mut Hand, conn| match &hand.heard(conn)[0] {
+        Message::Open(open) => open.capabilities.iter().map(wire::Capability::code).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    for code in [wire::open::UNSUPPORTED_PARAMETER, wire::open::UNSUPPORTED_CAPABILITY] {
+        let mut hand = hand();
+        for _ in 0..2 {
+            for expected in [7, 4, 0] {
+                let conn = hand.connect(2);
+                assert!(
+                    matches!(codes(&mut hand, conn).len(), n if n == expected || (expected == 7 && n >= 5)),
+                    "{expected}"
+                );
+                hand.say(conn, &Message::Notification(Notification::open_error(code)));
+                assert!(hand.closed.contains(&conn));
+            }
+        }
+        // With the first refusal gone it takes one session without, and the next begins with all again.
+        let conn = hand.connect(2);
+        hand.say(conn, &refusal);
+        let conn = hand.establish(2, 65002);
+        assert_eq!(codes(&mut hand, conn), [1, 1, 2, 65]);
+        assert_eq!(hand.speaker.sessions().0, 1);
+        hand.say(conn, &Message::Notification(Notification::cease(wire::cease::RESET, "")));
+        let conn = hand.connect(2);
+        assert!(codes(&mut hand, conn).len() > 4);
+    }
+    // A peer that refuses each time is dialed less and less.
+    let mut hand = Hand::new(config(1, 64512, &[(2, 65002)]));
+    hand.wait(1);
+    let mut tries = 0;
+    for _ in 0..3600 {
+        hand.wait(1);
+        for conn in std::mem::take(&mut hand.dials) {
+            tries += 1;
+            hand.speaker.handle_dialed(hand.now, conn, std::net::SocketAddr::new(address(1), 40_000));
+            hand.work();
+            hand.say(conn, &refusal);
+        }
+    }
+    assert!((30..150).contains(&tries), "{tries} tries in an hour");
+}
+
+/// Without capability 65 AS numbers have two octets, and nothing is lost of those that do not fit.
+///
+/// Checklist: 38
+#[test]
+fn a_two_octet_peer_is_spoken_to_in_its_own_numbers() {
+    let mut config = config(1, 4_200_000_001, &[(2, 65002)]);
     config.peers[0].passive = true;
     let mut hand = Hand::new(config);
     let conn = hand.connect(2);
-    assert!(matches!(&hand.heard(conn)[0], Message::Open(open) if !open.capabilities.is_empty()));
-    hand.say(conn, &Message::Notification(Notification::open_error(wire::open::UNSUPPORTED_PARAMETER)));
-    let conn = hand.connect(2);
-    assert!(matches!(&hand.heard(conn)[0], Message::Open(open) if open.capabilities.is_empty()));
-    hand.say(conn, &Message::Notification(Notification::open_error(wire::open::UNSUPPORTED_PARAMETER)));
-    let conn = hand.connect(2);
-    assert!(matches!(&hand.heard(conn)[0], Message::Open(open) if !open.capabilities.is_empty()));
+    let Message::Open(open) = hand.heard(conn).remove(0) else { panic!("an OPEN") };
+    assert_eq!(open.asn, Asn(4_200_000_001), "in capability 65");
+    hand.negotiated = wire::Negotiated { families: [model::Family::V4].into(), ..wire::Negotiated::default() };
+    let capabilities = vec![wire::Capability::MultiProtocol(model::Family::V4)];
+    hand.say(conn, &Message::Open(wire::Open { capabilities, ..Hand::open(65002, 2) }));
+    hand.say(conn, &Message::Keepalive);
+    hand.work();
+    // Ours: AS_TRANS in AS_PATH, the number in AS4_PATH, and whoever reads both has it again.
+    let raw = hand.sent[&conn].clone();
+    assert!(raw.windows(7).any(|w| w == [0x40, 2, 4, 2, 1, 0x5b, 0xa0]), "AS_PATH 23456");
+    assert!(raw.windows(9).any(|w| w == [0xc0, 17, 6, 2, 1, 0xfa, 0x56, 0xea, 1]), "AS4_PATH 4200000001");
+    let told = hand.heard(conn).into_iter().find_map(|m| match m {
+        Message::Update(update) => update.attributes,
+        _ => None,
+    });
+    assert_eq!(told.unwrap().as_path.to_string(), "4200000001");
+    // Theirs, both ways: merged, and a loop is seen through AS_TRANS.
+    hand.announce(conn, &["10.244.5.0/24"], address(2), &[65002, 4_200_000_077]);
+    hand.announce(conn, &["10.244.6.0/24"], address(2), &[65002, 4_200_000_001]);
+    let query =
+        |text| RoutesQuery { direction: Direction::In, prefix: Some(prefix(text)), limit: 9, ..Default::default() };
+    assert_eq!(hand.speaker.routes(query("10.244.5.0/24"))[0].as_path, "65002 4200000077");
+    assert_eq!(why(&hand, "10.244.5.0/24"), "best");
+    assert_eq!(why(&hand, "10.244.6.0/24"), "refused: our AS is on the AS path");
+}
+
+/// A path of thousands of ASes in a message of more than 4096 octets.
+///
+/// Checklist: 77
+#[test]
+fn long_messages_pass_when_both_sides_take_them() {
+    let ases: Vec<u32> = std::iter::once(65002).chain((0..2_999).map(|n| 100_000 + n)).collect();
+    for agreed in [true, false] {
+        let mut hand = hand();
+        let conn = hand.connect(2);
+        let Message::Open(ours) = hand.heard(conn).remove(0) else { panic!("an OPEN") };
+        assert!(ours.capabilities.contains(&wire::Capability::ExtendedMessage));
+        let mut open = Hand::open(65002, 2);
+        open.capabilities.extend(agreed.then_some(wire::Capability::ExtendedMessage));
+        hand.say(conn, &Message::Open(open));
+        hand.say(conn, &Message::Keepalive);
+        hand.negotiated.max_message = wire::MAX_EXTENDED_MESSAGE;
+        hand.announce(conn, &["10.244.5.0/24"], address(2), &ases);
+        if agreed {
+            assert_eq!(why(&hand, "10.244.5.0/24"), "best");
+            assert_eq!(hand.speaker.sessions().0, 1);
+            // KEEPALIVE has its one length all the same.
+            hand.bytes(conn, &[[0xff; 16].as_slice(), &[0x10, 1, 4]].concat());
+            assert_eq!(hand.told(conn), Some((1, 2)));
+        } else {
+            assert_eq!(hand.told(conn), Some((1, 2)));
+            assert_eq!(hand.speaker.sessions().0, 0);
+        }
+    }
+}
+
+/// Of many prefixes as few messages as the session allows, and none longer.
+///
+/// Checklist: 77
+#[test]
+fn our_messages_are_as_long_as_was_agreed() {
+    let longest = |agreed: bool| {
+        let mut hand = hand();
+        for n in 0..5_000u32 {
+            let own = model::Prefix::new(std::net::Ipv4Addr::from(0x0b00_0000 + (n << 8)).into(), 24).unwrap();
+            hand.speaker.handle_originate(hand.now, own, true);
+        }
+        let conn = hand.connect(2);
+        let mut open = Hand::open(65002, 2);
+        open.capabilities.extend(agreed.then_some(wire::Capability::ExtendedMessage));
+        hand.say(conn, &Message::Open(open));
+        hand.say(conn, &Message::Keepalive);
+        hand.work();
+        let mut raw = hand.sent[&conn].as_slice();
+        let mut longest = 0;
+        while raw.len() >= 19 {
+            let length = usize::from(u16::from_be_bytes([raw[16], raw[17]]));
+            longest = longest.max(length);
+            raw = &raw[length..];
+        }
+        longest
+    };
+    assert!(longest(false) <= 4096);
+    assert!((4097..=65535).contains(&longest(true)), "{}", longest(true));
 }

@@ -134,6 +134,7 @@ impl Speaker {
             since,
             local: local.or(peer.local().filter(|_| state == State::Established)),
             router_id: agreed.map(|agreed| agreed.router_id),
+            host_name: agreed.and_then(|agreed| agreed.host_name.clone()),
             hold_time: agreed.map(|agreed| agreed.hold_time),
             families: agreed.map(|agreed| agreed.wire.families.clone()).unwrap_or_default(),
             counts: BTreeMap::from(counts),

@@ -74,6 +74,7 @@ fn settings(identity: &Identity, config: &Config, underlay: &[IpAddr], peers: Ve
         pools: config.pools.clone(),
         peers,
         seed: identity.seed,
+        host_name: Some(identity.node.to_string()),
         ..SpeakerConfig::new(bgp.local_asn, id)
     }
 }
