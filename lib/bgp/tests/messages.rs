@@ -431,8 +431,7 @@ fn our_messages_are_as_long_as_was_agreed() {
     let longest = |agreed: bool| {
         let mut hand = hand();
         for n in 0..5_000u32 {
-            let own = model::Prefix::new(std::net::Ipv4Addr::from(0x0b00_0000 + (n << 8)).into(), 24).unwrap();
-            hand.speaker.handle_originate(hand.now, own, true);
+            hand.speaker.handle_originate(hand.now, prefix(&format!("fd00:77:{n:x}::/48")), true);
         }
         let conn = hand.connect(2);
         let mut open = Hand::open(65002, 2);

@@ -72,6 +72,7 @@ fn a_mesh_started_at_once_converges_quickly_and_quietly() {
     }
 }
 
+/// Checklist: 8
 #[test]
 fn collisions_end_well_whatever_the_latency() {
     for micros in [1, 100, 10_000, 400_000] {
