@@ -13,7 +13,7 @@ use crate::output::OutputArgs;
 
 /// Biplane's command line: what this node's daemon knows and does.
 #[derive(Debug, Parser)]
-#[command(name = "biplane", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "biplane", version, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 well, 1 the thing checked is not well or was refused, 2 usage, \
                         3 cannot reach the daemon, 4 timed out.")]
 pub(crate) struct Arguments {

@@ -5,6 +5,7 @@
 //! the switch looks at them, and the kernel's batch last, so that it holds everything that came before.
 
 mod claims;
+mod conditions;
 mod coordination;
 mod destinations;
 mod ground;
@@ -25,6 +26,7 @@ use crate::event::{Effect, Event, Identity, KeyGenerations, Level, Notice, Topic
 use crate::reconcile::Reconcile;
 
 use claims::Claims;
+use conditions::Conditions;
 use coordination::Coordination;
 use destinations::Destinations;
 use ground::GroundState;
@@ -71,6 +73,7 @@ pub struct Core {
     config_loaded: Moment,
     store_since: Moment,
     stats: Stats,
+    conditions: Conditions,
     out: Vec<Effect>,
 }
 
@@ -113,6 +116,7 @@ impl Core {
             config_loaded: now,
             store_since: now,
             stats: Stats::default(),
+            conditions: Conditions::new(now),
             out: Vec::new(),
         }
     }
@@ -197,6 +201,7 @@ impl Core {
         self.publish(now);
         self.write_kernel(now);
         self.install_pods(now);
+        self.note_conditions(now);
     }
 
     /// The switch starts once the store and the kernel have been read.

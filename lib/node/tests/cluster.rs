@@ -218,3 +218,32 @@ fn a_switch_costs_the_store_what_grows_with_the_nodes() {
     let (four, eight) = (cost(4), cost(8));
     assert!(eight <= four * 3, "4 nodes cost {four} writes, 8 nodes {eight}");
 }
+
+/// Name, status and age in whole milliseconds of a node's conditions.
+fn conditions(world: &World, index: usize) -> Vec<(String, bool, i64)> {
+    let time: jiff::Timestamp = "2026-05-04T12:00:00Z".parse().unwrap();
+    let core = world.nodes[index].core.as_ref().unwrap();
+    let said = core.query(world.now, time, &status::Query::Status, &Default::default());
+    let status::Answer::Doc(doc) = said else { panic!("{said:?}") };
+    let status::doc::Doc::Status(doc) = *doc else { panic!("{doc:?}") };
+    let age = |at: &str| time.duration_since(at.parse().unwrap()).as_millis() as i64;
+    doc.conditions.iter().map(|c| (c.name.clone(), c.status, age(c.last_transition_time.as_ref().unwrap()))).collect()
+}
+
+#[test]
+fn conditions_tell_when_they_last_changed() {
+    let mut world = World::new(2, 3, |_| {});
+    settled(&mut world, Plane::Overlay);
+    let began = world.now;
+    world.run_for(MINUTE);
+    let before = conditions(&world, 0);
+    assert!(before[0].1 && before[0].2 >= 60_000, "ready since before the quiet minute: {before:?}");
+    assert_eq!((before[1].0.as_str(), before[1].1), ("Progressing", false));
+    world.switch(0, Plane::Native);
+    settled(&mut world, Plane::Native);
+    let took = world.now.since(began).as_millis() as i64 - 60_000;
+    let after = conditions(&world, 0);
+    assert!(after[0].1, "ready all the time: {after:?}");
+    assert!((after[0].2 - before[0].2 - took).abs() <= 1, "{before:?}, {after:?}, {took} ms");
+    assert!(!after[1].1 && after[1].2 < took, "Progressing came and went within the switch: {after:?}, {took} ms");
+}

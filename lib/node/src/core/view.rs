@@ -24,7 +24,7 @@ pub(super) struct Wall {
 }
 
 impl Wall {
-    fn at(&self, moment: Moment) -> doc::Time {
+    pub(super) fn at(&self, moment: Moment) -> doc::Time {
         let ago = jiff::SignedDuration::try_from(self.now.since(moment)).unwrap_or_default();
         doc::rfc3339(self.time.checked_sub(ago).unwrap_or(self.time))
     }
@@ -70,48 +70,7 @@ impl Core {
         let (state, since) = self.state();
         let (make, take) = self.reconcile.tracker().pending();
         let (peers_up, peers_total) = if self.native.on { self.native.speaker.sessions() } else { (0, 0) };
-        let switching = !matches!(state, State::Steady(_));
         let foreign = self.foreign_docs();
-        let mut degraded: Vec<&str> = Vec::new();
-        if self.coordination.down.is_some() {
-            degraded.push("StoreDown");
-        }
-        if !self.reconcile.failures().is_empty() {
-            degraded.push("KernelRefuses");
-        }
-        if self.config_error.is_some() {
-            degraded.push("ConfigRefused");
-        }
-        if self.claims.exhausted().next().is_some() {
-            degraded.push("PoolExhausted");
-        }
-        let condition = |name: &str, status: bool, reason: &str, message: String| doc::Condition {
-            name: name.to_owned(),
-            status,
-            reason: reason.to_owned(),
-            message,
-            last_transition_time: None,
-        };
-        let conditions = vec![
-            condition(
-                "Ready",
-                unready.is_none(),
-                if unready.is_none() { "Forwarding" } else { "Waiting" },
-                unready.clone().unwrap_or_default(),
-            ),
-            condition(
-                "Progressing",
-                switching,
-                if switching { "Switching" } else { "Steady" },
-                waiting.first().map(|w| w.what.clone()).unwrap_or_default(),
-            ),
-            condition(
-                "Degraded",
-                !degraded.is_empty(),
-                degraded.first().copied().unwrap_or("AsWanted"),
-                self.degraded_words(),
-            ),
-        ];
         doc::Status {
             node: self.identity.node.clone(),
             uid: self.identity.uid.clone(),
@@ -134,7 +93,7 @@ impl Core {
             peers_total,
             destinations: self.destination_counts(),
             waiting,
-            conditions,
+            conditions: self.conditions_doc(wall),
             store: self.store_doc(wall),
             drift: doc::Drift {
                 desired: self.reconcile.tracker().wanted(),
@@ -170,14 +129,6 @@ impl Core {
                 text: notice.text.clone(),
             }),
         }
-    }
-
-    fn degraded_words(&self) -> String {
-        let store = self.coordination.down.as_ref().map(|(why, _)| format!("{why}; forwarding stays as it is"));
-        let pools = self.claims.exhausted().next().cloned();
-        let config = self.config_error.clone();
-        let kernel = self.reconcile.failures().keys().find_map(|key| Some(format!("{key}: {}", self.obstacle(key)?)));
-        store.or(pools).or(config).or(kernel).unwrap_or_default()
     }
 
     fn store_doc(&self, wall: Wall) -> doc::StoreState {
