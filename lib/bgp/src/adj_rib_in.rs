@@ -25,15 +25,15 @@ pub(crate) struct AdjRibIn {
     counts: [(usize, usize); 2],
     /// Number of the session that announces now, or announced last.
     generation: u32,
-    /// Accepted paths of earlier generations.
-    old: usize,
+    /// Accepted paths of earlier generations, by family.
+    old: [usize; 2],
 }
 
 impl AdjRibIn {
     /// A new session: what is there is old, until it is said again.
     pub(crate) fn begin_generation(&mut self) {
         self.generation += 1;
-        self.old = self.accepted.len();
+        self.old = self.counts.map(|(accepted, _)| accepted);
     }
 
     pub(crate) fn generation(&self) -> u32 {
@@ -42,12 +42,17 @@ impl AdjRibIn {
 
     /// Accepted paths that the current generation has not announced.
     pub(crate) fn old(&self) -> usize {
-        self.old
+        self.old.iter().sum()
+    }
+
+    /// The same, of one family.
+    pub(crate) fn old_of(&self, family: Family) -> usize {
+        self.old[family as usize]
     }
 
     /// Number of prefixes that the current generation has announced, refused ones too.
     pub(crate) fn received(&self) -> usize {
-        self.accepted.len() + self.refused.len() - self.old
+        self.accepted.len() + self.refused.len() - self.old()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -66,7 +71,7 @@ impl AdjRibIn {
         }
         match self.accepted.insert(prefix, Accepted { route, generation: self.generation }) {
             None => self.counts[prefix.family() as usize].0 += 1,
-            Some(before) => self.old -= usize::from(before.generation < self.generation),
+            Some(before) => self.old[prefix.family() as usize] -= usize::from(before.generation < self.generation),
         }
     }
 
@@ -89,8 +94,15 @@ impl AdjRibIn {
     pub(crate) fn remove_accepted(&mut self, prefix: &Prefix) -> bool {
         let Some(before) = self.accepted.remove(prefix) else { return false };
         self.counts[prefix.family() as usize].0 -= 1;
-        self.old -= usize::from(before.generation < self.generation);
+        self.old[prefix.family() as usize] -= usize::from(before.generation < self.generation);
         true
+    }
+
+    /// Another route for an accepted path, which stays as old as it is.
+    pub(crate) fn set_route(&mut self, prefix: Prefix, route: Arc<Route>) {
+        if let Some(accepted) = self.accepted.get_mut(&prefix) {
+            accepted.route = route;
+        }
     }
 
     /// Refused prefixes are said anew by the next session.

@@ -1,7 +1,8 @@
 //! The decision process: which of the candidates for a prefix forward (RFC 4271 section 9.1.2).
 //!
 //! 1. Paths whose next hop cannot be used are no candidates ([`Ineligible`]).
-//! 2. A path that is kept from a broken session loses against any fresh one (ours).
+//! 2. A path that is long-lived stale loses against any other (RFC 9494 section 4.3), and one that is kept from a broken
+//!    session against any fresh one (ours).
 //! 3. The highest LOCAL_PREF stays; absent means 100 (9.1.1).
 //! 4. The shortest AS_PATH stays; a set counts one (9.1.2.2 a).
 //! 5. The lowest ORIGIN stays: igp, egp, incomplete (b).
@@ -22,6 +23,7 @@ use std::net::Ipv4Addr;
 use model::PeerId;
 use serde::{Deserialize, Serialize};
 
+use crate::graceful::is_long_lived;
 use crate::route::Route;
 
 /// LOCAL_PREF where none is given.
@@ -38,6 +40,8 @@ pub enum Reason {
     Multipath,
     /// No candidate, see [`Ineligible`].
     NotEligible,
+    /// Kept beyond the time of graceful restart, here or at another router, while there is any other (RFC 9494).
+    LongLived,
     /// Kept from a broken session while there is a fresh one.
     Stale,
     /// Lower LOCAL_PREF.
@@ -62,6 +66,7 @@ impl fmt::Display for Reason {
             Reason::Best => "best",
             Reason::Multipath => "multipath: equal to the best",
             Reason::NotEligible => "ineligible",
+            Reason::LongLived => "lost: long-lived stale, a last resort",
             Reason::Stale => "lost: kept from a session that broke",
             Reason::LocalPref => "lost: lower LOCAL_PREF",
             Reason::AsPath => "lost: longer AS path",
@@ -119,6 +124,7 @@ pub(crate) fn decide<C: Contender>(paths: &mut [C], max_paths: usize, from: impl
     for path in paths.iter_mut() {
         path.set_reason(if path.ineligible().is_some() { Reason::NotEligible } else { Reason::Best });
     }
+    keep_lowest(paths, Reason::LongLived, |p| is_long_lived(&p.route().attributes));
     keep_lowest(paths, Reason::Stale, |p| p.stale());
     keep_lowest(paths, Reason::LocalPref, |p| Reverse(p.route().attributes.local_pref.unwrap_or(LOCAL_PREF)));
     keep_lowest(paths, Reason::AsPath, |p| p.route().attributes.as_path.length());

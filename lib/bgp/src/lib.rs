@@ -26,6 +26,7 @@ mod adj_rib_out;
 mod chance;
 mod counters;
 mod decide;
+mod graceful;
 mod inbox;
 mod loc_rib;
 mod local;
@@ -42,6 +43,7 @@ mod timers;
 
 pub use counters::{Counters, MessageKind, Way};
 pub use decide::{Ineligible, Reason};
+pub use graceful::GracefulRestart;
 pub use loc_rib::BestPath;
 pub use model::{PeerId, Transport};
 pub use output::{ConnId, Output};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::graceful::{self, Pledge, Promise};
 use bytes::Bytes;
 use model::{Asn, Family, RouterId};
 use wire::{Capability, DecodeError, Notification, Open};
@@ -42,6 +43,8 @@ pub(crate) struct Offer {
     pub(crate) extent: Extent,
     /// Name of this host, for the other side's operator.
     pub(crate) host_name: Option<String>,
+    /// What we promise of graceful restart; nothing if absent.
+    pub(crate) promise: Option<Promise>,
 }
 
 /// What came of both OPENs.
@@ -59,6 +62,8 @@ pub(crate) struct Agreed {
     pub(crate) host_name: Option<String>,
     /// The peer promises End-of-RIB (RFC 4724 section 3): it sent the Graceful Restart capability.
     pub(crate) end_of_rib: bool,
+    /// What the peer promises of graceful restart; absent if one of us takes no part in it.
+    pub(crate) pledge: Option<Pledge>,
 }
 
 impl Offer {
@@ -72,14 +77,7 @@ impl Offer {
         }
         if self.extent == Extent::Whole {
             capabilities.push(Capability::ExtendedMessage);
-            // No family in it: we do not promise to keep forwarding over our own restart. It asks for End-of-RIB,
-            // which many routers send only to a peer that has said this (RFC 4724 section 3).
-            capabilities.push(Capability::GracefulRestart {
-                restarting: false,
-                notification: false,
-                restart_time: 0,
-                families: Vec::new(),
-            });
+            capabilities.extend(graceful::capabilities(self.promise.as_ref()));
             let hostname = self.host_name.iter().filter(|name| name.len() <= 255).cloned();
             capabilities.extend(hostname.map(|hostname| Capability::Fqdn { hostname, domain: String::new() }));
         }
@@ -134,6 +132,7 @@ impl Offer {
             route_refresh: can(&Capability::RouteRefresh),
             host_name: theirs.capabilities.iter().find_map(host_name),
             end_of_rib: whole && theirs.capabilities.iter().any(|c| matches!(c, Capability::GracefulRestart { .. })),
+            pledge: Pledge::read(self.promise.as_ref().filter(|_| whole), &theirs.capabilities),
         })
     }
 }
@@ -165,6 +164,7 @@ mod tests {
             hold_time: Duration::from_secs(90),
             extent: Extent::Whole,
             host_name: Some("node-1".to_owned()),
+            promise: None,
         }
     }
 

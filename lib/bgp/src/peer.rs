@@ -9,6 +9,7 @@ use wire::{Notification, cease, code, open};
 
 use crate::adj_rib_in::AdjRibIn;
 use crate::counters::PeerCounters;
+use crate::graceful::{as_sent, is_permanent};
 use crate::loc_rib::PeerIndex;
 use crate::negotiate::{Extent, Offer};
 use crate::output::{ConnId, NoticeBudget, Output};
@@ -17,6 +18,7 @@ use crate::settings::{PeerConfig, SpeakerConfig};
 use crate::speaker::Shared;
 use crate::timers::{Timer, Timers};
 
+mod graceful;
 mod link;
 mod receive;
 mod send;
@@ -56,6 +58,8 @@ pub(crate) struct Peer {
     /// Our end of the last session.
     local: Option<IpAddr>,
     walk: Option<Walk>,
+    /// What outlives its session, by family.
+    kept: [Option<graceful::Kept>; 2],
     state: (State, Moment),
     /// Sessions and dials that have failed since one held.
     failures: u32,
@@ -99,6 +103,7 @@ impl Peer {
             external: false,
             local: None,
             walk: None,
+            kept: [None; 2],
             state: (State::Active, now),
             failures: 0,
             extent: Extent::Whole,
@@ -186,24 +191,24 @@ impl Peer {
         while let Some(timer) = self.timers.take_expired(now) {
             match timer {
                 Timer::ConnectRetry | Timer::IdleHold => self.dial(now, shared),
-                Timer::Stale => self.walk_all(self.rib_in.generation() + u32::from(!self.live)),
-                Timer::EndOfRib => {
-                    self.end_of_rib_waived = true;
-                    self.sweep_old();
-                }
+                Timer::Stale => self.expire_kept(now),
+                Timer::EndOfRib => self.give_up_end_of_rib(),
                 _ => {}
             }
         }
         self.note_state(now, shared);
     }
 
-    /// Ends all connections with this Cease, and dials again soon unless the speaker is shut or the peer gone.
+    /// Ends all connections with this Cease, and dials again soon unless the speaker is shut or the peer gone. Its paths
+    /// go, but for those that both sides have promised to keep over such an end.
     pub(crate) fn stop(&mut self, now: Moment, cease: &Notification, shared: &mut Shared) {
         let conns: Vec<ConnId> = self.links.iter().map(|link| link.session.conn).collect();
         for conn in conns {
             self.drive(now, conn, Input::Stop(cease.clone()), shared);
         }
-        self.purge();
+        if is_permanent(cease) || self.stale_until().is_none() {
+            self.purge();
+        }
         self.failures = 0;
         self.extent = Extent::Whole;
         self.timers.stop(Timer::IdleHold);
@@ -236,18 +241,10 @@ impl Peer {
     /// The paths of an ended session go, now.
     fn purge(&mut self) {
         self.live = false;
-        self.timers.stop(Timer::Stale);
+        self.forget_kept();
         self.rib_in.forget_refused();
         if !self.rib_in.is_empty() {
             self.walk_all(self.rib_in.generation() + 1);
-        }
-    }
-
-    /// Takes the paths away that the current session has not said again.
-    fn sweep_old(&mut self) {
-        self.timers.stop(Timer::EndOfRib);
-        if self.rib_in.old() > 0 {
-            self.walk_all(self.rib_in.generation());
         }
     }
 
@@ -262,7 +259,7 @@ impl Peer {
     }
 
     fn perform(&mut self, now: Moment, conn: ConnId, action: Action, shared: &mut Shared) {
-        let offer = self.offer(shared);
+        let offer = self.offer(now, shared);
         let Some(link) = self.links.iter_mut().find(|link| link.session.conn == conn) else { return };
         match action {
             Action::Dial => {
@@ -277,6 +274,8 @@ impl Peer {
             }
             Action::SendKeepalive => link.send(now, &wire::Message::Keepalive, &mut self.counters, shared),
             Action::SendNotification(notification) => {
+                let pledge = link.session.agreed().and_then(|agreed| agreed.pledge.as_ref());
+                let notification = as_sent(&notification, pledge);
                 link.send(now, &wire::Message::Notification(notification), &mut self.counters, shared);
             }
             Action::Close { flush } => shared.out.push(Output::Close { conn, flush }),
@@ -287,7 +286,7 @@ impl Peer {
 
     /// A good OPEN has come: which connection stays, if there are two (RFC 4271 section 6.8)?
     fn handle_open(&mut self, now: Moment, conn: ConnId, theirs: &wire::Open, shared: &mut Shared) {
-        let offer = self.link_mut(conn).and_then(|link| link.offer.clone()).unwrap_or_else(|| self.offer(shared));
+        let offer = self.link_mut(conn).and_then(|link| link.offer.clone()).unwrap_or_else(|| self.offer(now, shared));
         let agreed = match offer.agree(self.config.asn, theirs) {
             Ok(agreed) => agreed,
             Err(error) => return self.drive(now, conn, Input::MessageErr(error), shared),
@@ -340,7 +339,7 @@ impl Peer {
         self.end_of_rib_waived = false;
         self.rib_in.begin_generation();
         shared.rib.introduce(self.index, agreed.router_id, self.external);
-        self.timers.stop(Timer::Stale);
+        self.meet_again(now, agreed.pledge.as_ref(), &agreed.wire.families);
         self.timers.stop(Timer::ConnectRetry);
         self.timers.stop(Timer::IdleHold);
         self.end_of_rib_limit = now + Self::END_OF_RIB;
@@ -367,15 +366,7 @@ impl Peer {
         shared.conns.remove(&conn);
         let words = end.cause.to_string();
         let was_up = end.from == State::Established;
-        let mut kept = None;
-        if was_up {
-            self.timers.stop(Timer::EndOfRib);
-            self.live = false;
-            match end.cause {
-                Cause::TcpLost(_) => kept = self.keep_stale(now, &link, shared),
-                _ => self.purge(),
-            }
-        }
+        let kept = if was_up { self.keep(now, &link, &end.cause, shared) } else { None };
         let refused_capabilities = match &end.cause {
             Cause::Received(told) => {
                 let about = matches!(told.subcode, open::UNSUPPORTED_PARAMETER | open::UNSUPPORTED_CAPABILITY);
@@ -424,22 +415,6 @@ impl Peer {
             shared.out.notice(now, &mut self.budget, true, text.clone());
             self.noticed = text;
         }
-    }
-
-    /// TCP broke: forwarding goes on for a while. Returns how many paths are kept and for how long.
-    fn keep_stale(&mut self, now: Moment, link: &Link, shared: &Shared) -> Option<(usize, Duration)> {
-        let negotiated = link.session.agreed().map(|agreed| agreed.hold_time).filter(|hold| !hold.is_zero());
-        let wait = shared.settings.stale_time.or(negotiated).unwrap_or(shared.settings.hold_time);
-        if wait.is_zero() {
-            self.purge();
-            return None;
-        }
-        self.rib_in.forget_refused();
-        self.timers.set(Timer::Stale, now + wait);
-        // What was swept must not come back to life, and what is kept is to be marked.
-        self.walk_all(0);
-        let (v4, v6) = (self.rib_in.counts(Family::V4).0, self.rib_in.counts(Family::V6).0);
-        Some((v4 + v6, wait))
     }
 
     /// When to dial again after an end.
@@ -508,13 +483,14 @@ impl Peer {
         self.links.iter_mut().find(|link| link.session.conn == conn)
     }
 
-    fn offer(&self, shared: &Shared) -> Offer {
+    fn offer(&self, now: Moment, shared: &Shared) -> Offer {
         Offer {
             asn: shared.view.local_asn,
             router_id: shared.view.router_id,
             hold_time: self.config.hold_time.unwrap_or(shared.settings.hold_time),
             extent: self.extent,
             host_name: shared.settings.host_name.clone(),
+            promise: self.promise(now, shared),
         }
     }
 

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use wire::{DecodeError, Notification, cease, fsm};
 
 use crate::chance::Chance;
+use crate::graceful;
 use crate::negotiate::Agreed;
 use crate::output::ConnId;
 use crate::timers::{Timer, Timers};
@@ -161,7 +162,7 @@ pub(crate) enum Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cause::Stopped(notification) => write!(f, "we sent {}", notification.words()),
+            Cause::Stopped(notification) => write!(f, "we sent {}", graceful::words(notification)),
             Cause::Collision => f.write_str("collision with another connection of the peer"),
             Cause::TcpLost(Some(error)) => write!(f, "connection lost: {error}"),
             Cause::TcpLost(None) => f.write_str("connection closed by the peer"),
@@ -169,7 +170,7 @@ impl fmt::Display for Cause {
             Cause::HoldExpired(hold) => write!(f, "hold timer expired: nothing heard for {} s", hold.as_secs()),
             Cause::SendHoldExpired => f.write_str("send hold timer expired: the peer takes no bytes"),
             Cause::Error(error) => f.write_str(&error.what),
-            Cause::Received(notification) => write!(f, "peer sent {}", notification.words()),
+            Cause::Received(notification) => write!(f, "peer sent {}", graceful::words(notification)),
         }
     }
 }

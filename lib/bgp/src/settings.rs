@@ -6,6 +6,8 @@ use std::time::Duration;
 use model::{Asn, ClusterPool, PeerId, RouterId};
 use serde::{Deserialize, Serialize};
 
+use crate::graceful::GracefulRestart;
+
 /// The speaker's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpeakerConfig {
@@ -17,8 +19,11 @@ pub struct SpeakerConfig {
     pub hold_time: Duration,
     /// First wait between two dials; doubles with each failure up to [`SpeakerConfig::MAX_RETRY`], jitter down to 75 %.
     pub connect_retry: Duration,
-    /// How long paths outlive a TCP session that broke without a NOTIFICATION; the negotiated hold time if absent.
+    /// How long paths outlive a TCP session that broke without a NOTIFICATION, if the peer has promised nothing of
+    /// graceful restart; the negotiated hold time if absent. If present, it bounds the wait for peers that have, too.
     pub stale_time: Option<Duration>,
+    /// Graceful restart, ours and of peers.
+    pub graceful_restart: GracefulRestart,
     /// Most equal paths in a multipath set, at least 1.
     pub max_paths: u8,
     /// Only slices of these are accepted from peers.
@@ -45,6 +50,7 @@ impl SpeakerConfig {
             hold_time: Duration::from_secs(90),
             connect_retry: Self::CONNECT_RETRY,
             stale_time: None,
+            graceful_restart: GracefulRestart::default(),
             max_paths: 16,
             pools: Vec::new(),
             peers: Vec::new(),
@@ -75,6 +81,8 @@ pub struct PeerConfig {
     pub mesh: bool,
     /// Another number means another MD5 key: the session is opened anew with it.
     pub key_generation: u64,
+    /// Take part in graceful restart with this peer, instead of what [`GracefulRestart::enabled`] says.
+    pub graceful_restart: Option<bool>,
     /// Words for people.
     pub description: Option<String>,
 }
@@ -92,6 +100,7 @@ impl PeerConfig {
             max_prefixes: 20_000,
             mesh: false,
             key_generation: 0,
+            graceful_restart: None,
             description: None,
         }
     }

@@ -9,6 +9,7 @@ use model::{Moment, PeerId, Prefix};
 use wire::{Notification, cease};
 
 use crate::chance::Chance;
+use crate::graceful::Restarted;
 use crate::loc_rib::{BestPath, LocRib};
 use crate::local::LocalAddresses;
 use crate::output::{ConnId, NoticeBudget, Output, Outputs};
@@ -19,6 +20,7 @@ use crate::status::Stranger;
 
 mod configure;
 mod query;
+mod restart;
 
 /// What all peers work with.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) chance: Chance,
     /// Shut down: no session opens.
     pub(crate) shut: bool,
+    /// We are a new process where there was one before.
+    pub(crate) restarted: Option<Restarted>,
     /// Whose connection it is.
     pub(crate) conns: BTreeMap<ConnId, PeerId>,
 }
@@ -71,6 +75,7 @@ impl Speaker {
                 out: Outputs::default(),
                 chance: Chance::new(config.seed),
                 shut: false,
+                restarted: None,
                 conns: BTreeMap::new(),
                 settings: SpeakerConfig { peers: Vec::new(), ..config.clone() },
             },

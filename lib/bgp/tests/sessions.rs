@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bgp::{Direction, PeerConfig, RoutesQuery, State};
 use model::{Asn, Family};
-use sim::{Net, address, address6, at, config, prefix};
+use sim::{Net, address, address6, at, config, plain, prefix};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NONE: Vec<std::net::IpAddr> = Vec::new();
@@ -105,7 +105,7 @@ fn a_passive_peer_waits() {
 /// Checklist: 4
 #[test]
 fn a_silent_peer_expires_and_its_paths_go_at_once() {
-    let mut net = Net::mesh(&[64512, 64512]);
+    let mut net = Net::mesh_of(&[64512, 64512], plain);
     net.until_up();
     net.nodes[1].silent = true;
     net.run(60 * SECOND);
@@ -135,7 +135,7 @@ fn keepalives_hold_a_session_for_hours() {
 
 #[test]
 fn broken_tcp_keeps_the_paths_until_the_peer_is_back() {
-    let mut net = Net::mesh(&[64512, 64512]);
+    let mut net = Net::mesh_of(&[64512, 64512], plain);
     net.until_up();
     net.run(120 * SECOND);
     net.speaker(0).poll_changed(usize::MAX);
@@ -168,10 +168,10 @@ fn end_of_rib_sweeps_what_a_restarted_peer_does_not_say_again() {
 #[test]
 fn stale_paths_do_not_outlive_their_time() {
     let mut net = Net::new();
-    let mut short = config(1, 64512, &[(2, 64512)]);
+    let mut short = plain(config(1, 64512, &[(2, 64512)]));
     short.stale_time = Some(20 * SECOND);
     net.add(short);
-    net.add(config(2, 64512, &[(1, 64512)]));
+    net.add(plain(config(2, 64512, &[(1, 64512)])));
     net.until_up();
     net.nodes[1].refuses = true;
     net.nodes[0].refuses = true;
@@ -258,7 +258,7 @@ fn only_what_concerns_a_session_resets_it() {
 
 #[test]
 fn operators_reset_hard_and_soft() {
-    let mut net = Net::mesh(&[64512, 64512]);
+    let mut net = Net::mesh_of(&[64512, 64512], plain);
     net.until_up();
     let now = net.now;
     let words = net.speaker(0).handle_reset(now, Some(address(9).into()), false).unwrap_err();

@@ -196,11 +196,12 @@ impl Peer {
         }
     }
 
-    /// End-of-RIB: with the last family's, what the peer has not said again is gone (RFC 4724 section 4.2).
+    /// End-of-RIB: what the peer has not said again of the family is gone (RFC 4724 section 4.2).
     fn end(&mut self, family: Family) {
         self.end_of_rib.insert(family);
+        self.told_all_of(family);
         if self.has_told_all() {
-            self.sweep_old();
+            self.timers.stop(Timer::EndOfRib);
         }
     }
 

@@ -1,8 +1,9 @@
 //! Work on all paths of a peer, in slices.
 
-use model::{Moment, Prefix};
+use model::{Family, Moment, Prefix};
 
 use super::Peer;
+use crate::graceful::LastLongLived;
 use crate::output::ConnId;
 use crate::speaker::Shared;
 
@@ -10,15 +11,32 @@ use crate::speaker::Shared;
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
     after: Option<Prefix>,
-    /// Paths of earlier generations than this go.
-    pub(super) sweep_below: u32,
+    /// Paths of earlier generations than this go, by family.
+    sweep_below: [u32; 2],
+    /// What is left of earlier sessions is long-lived stale from now on, by family (RFC 9494).
+    long_lived: [bool; 2],
 }
 
 impl Peer {
     /// Walks all paths from the start, and takes away those of generations before `sweep_below`.
     pub(crate) fn walk_all(&mut self, sweep_below: u32) {
-        let sweep_below = self.walk.as_ref().map_or(0, |walk| walk.sweep_below).max(sweep_below);
-        self.walk = Some(Walk { after: None, sweep_below });
+        self.walk_families([sweep_below; 2]);
+    }
+
+    /// As [`Peer::walk_all`], with a bound for each family.
+    pub(super) fn walk_families(&mut self, sweep_below: [u32; 2]) {
+        let before = self.walk.as_ref().map_or([0; 2], |walk| walk.sweep_below);
+        let sweep_below = Family::BOTH.map(|family| before[family as usize].max(sweep_below[family as usize]));
+        let long_lived = self.walk.as_ref().map_or([false; 2], |walk| walk.long_lived);
+        self.walk = Some(Walk { after: None, sweep_below, long_lived });
+    }
+
+    /// The stale paths of a family live on as a last resort.
+    pub(super) fn mark_long_lived(&mut self, family: Family) {
+        self.walk_all(0);
+        if let Some(walk) = &mut self.walk {
+            walk.long_lived[family as usize] = true;
+        }
     }
 
     /// Has it no paths left, and nothing to do about them?
@@ -60,8 +78,9 @@ impl Peer {
             self.walk = Some(walk.clone());
         }
         *budget -= slice.len();
-        for (prefix, accepted) in slice {
-            if accepted.generation < walk.sweep_below {
+        let mut last = LastLongLived::default();
+        for (prefix, mut accepted) in slice {
+            if accepted.generation < walk.sweep_below[prefix.family() as usize] {
                 self.rib_in.remove_accepted(&prefix);
                 shared.rib.withdraw(prefix, self.index);
                 continue;
@@ -75,6 +94,16 @@ impl Peer {
             }
             let stale = !self.live || accepted.generation < self.rib_in.generation();
             let ineligible = view.ineligible(&accepted.route, self.external, self.config.id.address, self.local);
+            if stale && walk.long_lived[prefix.family() as usize] {
+                let Some(route) = last.mark(&accepted.route) else {
+                    self.rib_in.remove_accepted(&prefix);
+                    shared.rib.withdraw(prefix, self.index);
+                    continue;
+                };
+                accepted.route = route;
+                self.rib_in.set_route(prefix, accepted.route.clone());
+                shared.rib.offer(prefix, self.index, accepted.route, ineligible);
+            }
             shared.rib.amend(prefix, self.index, stale, ineligible);
         }
     }

@@ -19,6 +19,7 @@ fn agreed(hold: u64) -> Agreed {
         router_id: Ipv4Addr::new(1, 1, 1, 1),
         route_refresh: true,
         host_name: None,
+        pledge: None,
         end_of_rib: true,
     }
 }

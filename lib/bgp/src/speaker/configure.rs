@@ -6,6 +6,7 @@ use model::{Moment, PeerId};
 use wire::{Notification, cease};
 
 use super::Speaker;
+use crate::graceful;
 use crate::output::Output;
 use crate::peer::Peer;
 use crate::session::State;
@@ -53,8 +54,9 @@ impl Speaker {
         self.handle_work(now, Self::SLICE);
     }
 
-    /// Resets a peer, or all of them for `None`: hard with Cease 6/4, soft by route refresh both ways. Says in words
-    /// what was done; the error names the peers that there are.
+    /// Resets a peer, or all of them for `None`: with Cease 6/4, or softly by route refresh both ways. Between two that
+    /// agreed on it (RFC 8538), paths outlive a 6/4; [`Speaker::handle_hard_reset`] takes them too. Says in words what
+    /// was done; the error names the peers that there are.
     pub fn handle_reset(&mut self, now: Moment, peer: Option<PeerId>, soft: bool) -> Result<String, String> {
         self.now = now;
         let known = self.peers.iter().filter(|(_, peer)| !peer.gone).map(|(id, _)| id.clone());
@@ -97,7 +99,7 @@ impl Speaker {
         Ok(done.join("\n"))
     }
 
-    fn no_such_peer(&self, peer: Option<PeerId>) -> String {
+    pub(super) fn no_such_peer(&self, peer: Option<PeerId>) -> String {
         let known: Vec<String> = self.peers.keys().take(20).map(PeerId::to_string).collect();
         let more = self.peers.len().saturating_sub(known.len());
         let known = match (known.is_empty(), more) {
@@ -131,7 +133,11 @@ impl Speaker {
         let before = std::mem::replace(&mut peer.config, config);
         let key = |c: &PeerConfig| (c.asn, c.local_address, c.key_generation);
         if reset || returned || key(&before) != key(&peer.config) {
-            peer.stop(now, &Notification::cease(cease::OTHER_CHANGE, ""), &mut self.shared);
+            let cease = Notification::cease(cease::OTHER_CHANGE, "");
+            // Paths of another AS are not to outlive it; a new key or source address changes nothing about them.
+            let other = reset || returned || before.asn != peer.config.asn;
+            let cease = if other { graceful::hard_reset(&cease) } else { cease };
+            peer.stop(now, &cease, &mut self.shared);
         } else {
             peer.check_bound(now, &mut self.shared);
             if !peer.is_live() && (before.port, before.passive) != (peer.config.port, peer.config.passive) {

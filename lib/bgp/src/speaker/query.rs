@@ -140,10 +140,7 @@ impl Speaker {
             counts: BTreeMap::from(counts),
             max_prefixes: peer.config.max_prefixes,
             stale: if peer.is_live() { peer.rib_in.old() } else { accepted },
-            stale_until: peer
-                .timers
-                .at(Timer::Stale)
-                .or(peer.timers.at(Timer::EndOfRib).filter(|_| peer.rib_in.old() > 0)),
+            stale_until: peer.stale_until(),
             end_of_rib: peer.end_of_rib.clone(),
             last_error: peer.last_error.clone(),
             messages_in: peer.counters.messages(Way::In),

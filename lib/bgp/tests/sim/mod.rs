@@ -41,6 +41,12 @@ pub fn config(n: u8, asn: u32, peers: &[(u8, u32)]) -> SpeakerConfig {
     config
 }
 
+/// Without graceful restart.
+pub fn plain(mut config: SpeakerConfig) -> SpeakerConfig {
+    config.graceful_restart.enabled = false;
+    config
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Accepted(ConnId, SocketAddr, SocketAddr),
@@ -93,11 +99,16 @@ impl Net {
 
     /// Nodes 1, 2, ... in one AS each, all peers of each other.
     pub fn mesh(asns: &[u32]) -> Net {
+        Net::mesh_of(asns, |config| config)
+    }
+
+    /// The same, with each configuration changed.
+    pub fn mesh_of(asns: &[u32], change: impl Fn(SpeakerConfig) -> SpeakerConfig) -> Net {
         let mut net = Net::new();
         for (at, asn) in asns.iter().enumerate() {
             let peers: Vec<(u8, u32)> =
                 asns.iter().enumerate().filter(|(other, _)| *other != at).map(|(o, asn)| (o as u8 + 1, *asn)).collect();
-            net.add(config(at as u8 + 1, *asn, &peers));
+            net.add(change(config(at as u8 + 1, *asn, &peers)));
         }
         net
     }
