@@ -8,12 +8,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use model::{Family, Moment};
 use serde::{Deserialize, Serialize};
-/// Code of the Long-lived Graceful Restart capability (RFC 9494).
-const LONG_LIVED: u8 = 71;
-/// The path is stale, and a last resort (RFC 9494).
-const LLGR_STALE: u32 = 0xffff_0006;
-/// The path is not to live long (RFC 9494).
-const NO_LLGR: u32 = 0xffff_0007;
+use wire::community::{LLGR_STALE, NO_LLGR};
 use wire::{Attributes, Capability, Notification, cease, code};
 
 use crate::route::Route;
@@ -95,14 +90,8 @@ pub(crate) fn capabilities(promise: Option<&Promise>) -> Vec<Capability> {
         families: promise.kept(),
     }];
     if promise.long_lived > 0 {
-        let mut value = BytesMut::new();
-        for (family, kept) in promise.kept() {
-            value.put_u16(if family == Family::V4 { 1 } else { 2 });
-            value.put_u8(1);
-            value.put_u8(if kept { 0x80 } else { 0 });
-            value.put_slice(&promise.long_lived.to_be_bytes()[1..]);
-        }
-        said.push(Capability::Other { code: LONG_LIVED, value: value.freeze() });
+        let families = promise.kept().into_iter().map(|(family, kept)| (family, kept, promise.long_lived));
+        said.push(Capability::LongLivedGracefulRestart(families.collect()));
     }
     said
 }
@@ -135,21 +124,16 @@ impl Pledge {
             _ => None,
         })?;
         if ours.long_lived > 0
-            && let Some(value) = theirs.iter().rev().find_map(|capability| match capability {
-                Capability::Other { code: LONG_LIVED, value } => Some(value),
+            && let Some(families) = theirs.iter().rev().find_map(|capability| match capability {
+                Capability::LongLivedGracefulRestart(families) => Some(families),
                 _ => None,
             })
         {
             let most = Duration::from_secs(ours.long_lived.into());
-            let lives = |entry: &[u8]| match entry {
-                &[0, afi @ (1 | 2), 1, flags, high, middle, low] => {
-                    let family = if afi == 1 { Family::V4 } else { Family::V6 };
-                    let wait = Duration::from_secs(u32::from_be_bytes([0, high, middle, low]).into());
-                    Some((family, (flags & 0x80 != 0, wait.min(most))))
-                }
-                _ => None,
+            let lives = |(family, kept, seconds): &(Family, bool, u32)| {
+                (*family, (*kept, Duration::from_secs((*seconds).into()).min(most)))
             };
-            pledge.long_lived = value.chunks_exact(7).filter_map(lives).collect();
+            pledge.long_lived = families.iter().map(lives).collect();
         }
         Some(pledge)
     }

@@ -49,12 +49,7 @@ impl Says {
             families: self.families.clone(),
         });
         if !self.long_lived.is_empty() {
-            let mut value = Vec::new();
-            for (family, kept, seconds) in &self.long_lived {
-                value.extend([0, if *family == Family::V4 { 1 } else { 2 }, 1, if *kept { 0x80 } else { 0 }]);
-                value.extend(&seconds.to_be_bytes()[1..]);
-            }
-            open.capabilities.push(Capability::Other { code: 71, value: value.into() });
+            open.capabilities.push(Capability::LongLivedGracefulRestart(self.long_lived.clone()));
         }
         Message::Open(open)
     }
@@ -410,7 +405,7 @@ fn long_lived(communities: &[u32], kept_again: bool) -> (Hand, ConnId) {
     let says = Says { long_lived: vec![(Family::V4, kept_again, 3600)], ..Says::new(20, true) };
     let conn = begin(&mut hand, &says);
     let attributes = wire::Attributes { communities: communities.to_vec(), ..wire::Attributes::default() };
-    let prefixes = [prefix(SLICE)];
+    let prefixes = [(prefix(SLICE), 0)];
     for bytes in wire::encode_announce(&prefixes, address(2), None, &attributes, &hand.negotiated).unwrap() {
         hand.bytes(conn, &bytes);
     }
