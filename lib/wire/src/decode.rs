@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+mod as_path;
 mod attribute_list;
 mod list;
 mod reachability;
@@ -62,17 +63,4 @@ fn decode_route_refresh(message: &[u8], body: &[u8]) -> Result<RouteRefresh, Dec
         });
     };
     Ok(RouteRefresh { family: family_of(u16::from_be_bytes([afi_high, afi_low]), safi), subtype })
-}
-
-impl DecodeError {
-    /// Ours from the codec's.
-    pub(crate) fn of(error: &rustbgpd_wire::DecodeError) -> DecodeError {
-        let (notification_code, subcode, data) = error.to_notification();
-        // Diagnostic data is a copy of what was received: an extended message's may not fit a NOTIFICATION of 4096.
-        let data = data.slice(..data.len().min(crate::MAX_MESSAGE - 21));
-        DecodeError {
-            notification: Notification::new(notification_code.as_u8(), subcode, data),
-            what: error.to_string(),
-        }
-    }
 }

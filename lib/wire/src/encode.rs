@@ -9,6 +9,7 @@ mod attributes;
 
 use attributes::encode_attributes;
 
+use crate::attribute_types::{MP_REACH_NLRI, MP_UNREACH_NLRI};
 use crate::family_codes::{UNICAST, afi_of};
 use crate::frame::{begin, kind};
 use crate::{
@@ -20,10 +21,6 @@ use crate::{
 const UPDATE_HEADER: usize = HEADER + 4;
 /// Flags, code and a two-octet length of an attribute.
 const ATTRIBUTE_HEADER: usize = 4;
-/// MP_REACH_NLRI.
-const MP_REACH: u8 = 14;
-/// MP_UNREACH_NLRI.
-const MP_UNREACH: u8 = 15;
 
 /// Encodes one message.
 ///
@@ -287,13 +284,13 @@ impl NextHop {
             head[20..36].copy_from_slice(&address.octets());
         }
         // The reserved octet is the zero behind the next hop.
-        mp_attribute(MP_REACH, &head[..5 + usize::from(used)], nlri)
+        mp_attribute(MP_REACH_NLRI, &head[..5 + usize::from(used)], nlri)
     }
 }
 
 fn mp_unreach(family: Family, nlri: &[u8]) -> Result<Vec<u8>, EncodeError> {
     let afi = afi_of(family).to_be_bytes();
-    mp_attribute(MP_UNREACH, &[afi[0], afi[1], UNICAST], nlri)
+    mp_attribute(MP_UNREACH_NLRI, &[afi[0], afi[1], UNICAST], nlri)
 }
 
 /// An optional non-transitive attribute, its length in one octet if that will do.

@@ -1,20 +1,20 @@
-//! Floor 1: the door to the BGP codec.
+//! Floor 1: the BGP codec.
 //!
-//! Bytes of one BGP-4 message (RFC 4271) come in, our own types go out, and back. The parsing itself is the work of
-//! the `rustbgpd-wire` crate, pinned to one version; nothing of it shows in this interface, so that an upgrade ends here.
-//!
-//! What the door adds to the codec:
+//! Octets of one BGP-4 message (RFC 4271) come in, our own types go out, and back. Other codecs are read against this one
+//! in tests (`tests/differential.rs`); none of them does all of the following:
 //! - the treatments of RFC 7606 are ordered and already applied: the strongest error of an UPDATE wins, and with
 //!   [`Treatment::Withdraw`] its announced prefixes have become withdrawn ones;
 //! - only negotiated families are parsed at all; attributes of others cannot hurt the session;
-//! - errors that the codec leaves to its caller: missing NEXT_HOP on internal sessions, LOCAL_PREF, ORIGINATOR_ID and
-//!   CLUSTER_LIST from external peers, martian prefixes, per-type message lengths;
+//! - NEXT_HOP is missed on internal sessions too; LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST from external peers, and
+//!   martian prefixes, are dropped; every type of message has its own length limits;
+//! - what is not known is passed on as RFC 4271 wants it, whatever its type code;
 //! - many prefixes are packed into few UPDATEs, none longer than the session allows.
 //!
 //! Call order: [`frame_length`] on what has been received until it names a length, then [`decode`] (or
 //! [`Decoder::decode`], which remembers attributes) on exactly that many octets.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod attribute_types;
 mod attributes;
 mod capability;
 pub mod community;

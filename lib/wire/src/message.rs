@@ -28,6 +28,9 @@ pub struct Negotiated {
     pub add_path_receive: BTreeSet<Family>,
     /// IPv4 prefixes may have an IPv6 next hop, in either direction: both sides sent capability 5 for it (RFC 8950).
     pub extended_next_hop: bool,
+    /// AS_SETs in an AS_PATH are taken, and passed on to a peer with the same mind. Without it such a path is treated as
+    /// withdrawn, as RFC 9774 wants it.
+    pub accept_as_sets: bool,
 }
 
 impl Default for Negotiated {
@@ -40,6 +43,7 @@ impl Default for Negotiated {
             add_path_send: BTreeSet::new(),
             add_path_receive: BTreeSet::new(),
             extended_next_hop: false,
+            accept_as_sets: false,
         }
     }
 }

@@ -4,8 +4,6 @@ use std::fmt::Write;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use model::Family;
-use rustbgpd_wire::notification::{encode_shutdown_communication, extract_shutdown_communication};
-use rustbgpd_wire::{NotificationCode, NotificationMessage};
 
 /// Error codes.
 pub mod code {
@@ -97,13 +95,27 @@ impl Notification {
     }
 
     /// Cease with a subcode of [`cease`]. `text` goes with [`cease::SHUTDOWN`] and [`cease::RESET`], the only two that
-    /// have room for it (RFC 9003); it is cut at 128 octets, and an empty one is left out.
+    /// have room for it (RFC 9003); it is cut between characters at 255 octets, and an empty one is left out.
     pub fn cease(subcode: u8, text: &str) -> Notification {
-        let data = match subcode {
-            cease::SHUTDOWN | cease::RESET if !text.is_empty() => encode_shutdown_communication(text),
-            _ => Bytes::new(),
-        };
-        Notification::new(code::CEASE, subcode, data)
+        let mut data = BytesMut::new();
+        if matches!(subcode, cease::SHUTDOWN | cease::RESET) && !text.is_empty() {
+            let end = text.floor_char_boundary(text.len().min(MOST_TEXT));
+            let cut = text.get(..end).unwrap_or_default();
+            // No more than 255.
+            data.put_u8(cut.len() as u8);
+            data.put_slice(cut.as_bytes());
+        }
+        Notification::new(code::CEASE, subcode, data.freeze())
+    }
+
+    /// Cease that graceful restart does not apply to, for the reason `inside` (RFC 8538 section 3.1). What does not fit
+    /// a message of 4096 octets is cut.
+    pub fn hard_reset(inside: &Notification) -> Notification {
+        let room = crate::MAX_MESSAGE - crate::HEADER - 4;
+        let mut data = BytesMut::with_capacity(2 + inside.data.len().min(room));
+        data.put_slice(&[inside.code, inside.subcode]);
+        data.put_slice(&inside.data[..inside.data.len().min(room)]);
+        Notification::new(code::CEASE, cease::HARD_RESET, data.freeze())
     }
 
     /// Cease for more prefixes of `family` than `limit` (RFC 4486 section 4).
@@ -143,13 +155,26 @@ impl Notification {
         Notification::new(code::OPEN, open::UNSUPPORTED_CAPABILITY, missing)
     }
 
-    /// The text that the operator of the other side gave (RFC 9003), made fit for one line of a log: `None` if there is
-    /// none, or if its length or its UTF-8 is broken. Control characters have become `?`.
+    /// The text that the operator of the other side gave (RFC 9003), also the one inside a hard reset, made fit for one
+    /// line of a log: control characters and what is not UTF-8 have become `?`. `None` if there is none, or if its length
+    /// is not that of the data.
     pub fn text(&self) -> Option<String> {
-        let message = NotificationMessage::new(NotificationCode::from_u8(self.code), self.subcode, self.data.clone());
-        let text = extract_shutdown_communication(&message).ok().flatten()?;
-        let line: String = text.chars().map(|c| if is_printable(c) { c } else { '?' }).collect();
-        (!line.is_empty()).then_some(line)
+        let (length, text) = self.text_octets()?.split_first()?;
+        if usize::from(*length) != text.len() || text.is_empty() {
+            return None;
+        }
+        let fit = |c| if c == char::REPLACEMENT_CHARACTER || !is_printable(c) { '?' } else { c };
+        Some(String::from_utf8_lossy(text).chars().map(fit).collect())
+    }
+
+    /// The field of the text, with its length.
+    fn text_octets(&self) -> Option<&[u8]> {
+        match (self.code, self.subcode, &self.data[..]) {
+            (code::CEASE, cease::SHUTDOWN | cease::RESET, field) => Some(field),
+            // Never two deep.
+            (code::CEASE, cease::HARD_RESET, [code::CEASE, cease::SHUTDOWN | cease::RESET, field @ ..]) => Some(field),
+            _ => None,
+        }
     }
 
     /// Code, subcode and text in words: `Cease: administrative shutdown (6/2): "moving racks"`.
@@ -160,13 +185,18 @@ impl Notification {
             let _ = write!(words, ": {detail}");
         }
         let _ = write!(words, " ({}/{})", self.code, self.subcode);
+        if let (code::CEASE, cease::HARD_RESET, [inner, subcode, ..]) = (self.code, self.subcode, &self.data[..]) {
+            // What is inside a hard reset is named by its numbers.
+            let _ = write!(words, ": {inner}/{subcode} inside");
+        }
         if let Some(text) = self.text() {
             let _ = write!(words, ": \"{text}\"");
+        } else if let Some((length, text)) = self.text_octets().and_then(<[u8]>::split_first)
+            && usize::from(*length) != text.len()
+        {
+            let _ = write!(words, ": a text whose length is wrong ({length} of {})", text.len());
         } else if let Some(limit) = self.limit() {
             let _ = write!(words, ": limit {limit}");
-        } else if self.code == code::CEASE && self.subcode == cease::HARD_RESET && self.data.len() >= 2 {
-            // Never two deep: what is inside a hard reset is named by its numbers.
-            let _ = write!(words, ": {}/{} inside", self.data[0], self.data[1]);
         }
         words
     }
@@ -235,6 +265,9 @@ impl Notification {
     }
 }
 
+/// Longest text of an operator, in octets (RFC 9003 section 2).
+const MOST_TEXT: usize = 255;
+
 /// Fit for one line of a log: no control characters, no line separators, nothing that turns the writing direction.
 fn is_printable(c: char) -> bool {
     !c.is_control()
@@ -279,22 +312,46 @@ mod tests {
         assert_eq!(Notification::max_prefixes(Family::V6, 1000).data[..], [0, 2, 1, 0, 0, 3, 0xe8]);
     }
 
+    /// Checklist: 78
     #[test]
     fn a_text_is_one_safe_line_or_none() {
-        let long = "x".repeat(300);
-        let sent = Notification::cease(cease::SHUTDOWN, &long);
-        assert_eq!(sent.data.len(), 129, "cut at 128 octets");
+        let exact = "x".repeat(255);
+        let sent = Notification::cease(cease::SHUTDOWN, &exact);
+        assert_eq!((sent.data.len(), sent.data[0], sent.text()), (256, 255, Some(exact.clone())));
+        let sent = Notification::cease(cease::RESET, &(exact + "y"));
+        assert_eq!((sent.data.len(), sent.data[0]), (256, 255), "256 octets are cut at 255");
         let wide = "€".repeat(100);
-        assert_eq!(Notification::cease(cease::SHUTDOWN, &wide).text(), Some("€".repeat(42)), "between characters");
+        assert_eq!(Notification::cease(cease::SHUTDOWN, &wide).text(), Some("€".repeat(85)), "between characters");
+        let mixed = "x".to_owned() + &wide;
+        assert_eq!(Notification::cease(cease::SHUTDOWN, &mixed).data.len(), 1 + 1 + 84 * 3);
 
         let received = [&[255][..], "y".repeat(255).as_bytes()].concat();
         assert_eq!(of(6, 2, &received).text().map(|t| t.len()), Some(255));
         assert_eq!(of(6, 2, b"\x06a\x1b[31m").text().as_deref(), Some("a?[31m"));
         assert_eq!(of(6, 4, b"\x03a\nb").text().as_deref(), Some("a?b"));
+        assert_eq!(of(6, 4, b"\x03a\0b").text().as_deref(), Some("a?b"));
         assert_eq!(of(6, 2, "\u{5}\u{202e}ab".as_bytes()).text().as_deref(), Some("?ab"));
-        for broken in [&b"\x05abc"[..], b"\x02abc", b"\x01\xff", b"\0", b""] {
-            assert_eq!(of(6, 2, broken).text(), None, "{broken:?}");
+        assert_eq!(of(6, 2, b"\x03a\xffb").text().as_deref(), Some("a?b"), "no UTF-8");
+        assert_eq!(of(6, 2, b"\x02\xe2\x82").text().as_deref(), Some("?"), "a character that is cut");
+        // 256 octets behind a length of 255, and lengths that are not that of the text: never an octet too many is read.
+        let long = [&[255][..], "y".repeat(256).as_bytes()].concat();
+        for broken in [&long[..], b"\x05abc", b"\x02abc", b"\xff", b"\0", b""] {
+            let notification = of(6, 2, broken);
+            assert_eq!(notification.text(), None, "{broken:?}");
+            assert_eq!(notification.words().contains("length is wrong"), broken.len() > 1 || broken == b"\xff");
         }
         assert_eq!(of(6, 3, b"\x01a").text(), None, "6/3 has no text");
+    }
+
+    /// Checklist: 80
+    #[test]
+    fn a_hard_reset_tells_what_is_inside() {
+        let hard = Notification::hard_reset(&Notification::cease(cease::SHUTDOWN, "new kernel"));
+        assert_eq!(hard.data[..3], [6, 2, 10]);
+        assert_eq!(hard.words(), "Cease: hard reset (6/9): 6/2 inside: \"new kernel\"");
+        let twice = Notification::hard_reset(&hard);
+        assert_eq!((twice.text(), twice.words().as_str()), (None, "Cease: hard reset (6/9): 6/9 inside"));
+        let large = Notification::hard_reset(&of(6, 2, &[b'x'; 5000]));
+        assert_eq!(large.data.len(), crate::MAX_MESSAGE - crate::HEADER - 2);
     }
 }

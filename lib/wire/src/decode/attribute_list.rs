@@ -6,15 +6,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use model::Family;
 
+use crate::attribute_types::{EXTENDED_LENGTH, MP_REACH_NLRI, MP_UNREACH_NLRI, name};
 use crate::family_codes::family_of;
 use crate::{DecodeError, Notification, code};
-
-/// MP_REACH_NLRI (RFC 4760).
-pub(super) const MP_REACH: u8 = 14;
-/// MP_UNREACH_NLRI (RFC 4760).
-pub(super) const MP_UNREACH: u8 = 15;
-/// Extended Length in the flags octet.
-pub(super) const EXTENDED_LENGTH: u8 = 0x10;
 
 /// The attribute section of an UPDATE in its parts.
 pub(super) struct Parts<'a> {
@@ -53,13 +47,13 @@ pub(super) fn split<'a>(list: &'a [u8], families: &BTreeSet<Family>) -> Result<P
     let mut start = 0;
     while let Some(attribute) = attribute_at(list, start) {
         let end = attribute.end;
-        if matches!(attribute.code, MP_REACH | MP_UNREACH) {
+        if matches!(attribute.code, MP_REACH_NLRI | MP_UNREACH_NLRI) {
             let octets = list.get(start..end).unwrap_or_default();
-            let twice = std::mem::replace(&mut seen[usize::from(attribute.code == MP_UNREACH)], true);
+            let twice = std::mem::replace(&mut seen[usize::from(attribute.code == MP_UNREACH_NLRI)], true);
             if twice {
                 return Err(DecodeError {
                     notification: Notification::new(code::UPDATE, 1, Bytes::new()),
-                    what: format!("attribute {} twice", attribute.code),
+                    what: format!("{} twice", name(attribute.code)),
                 });
             }
             let Some(([afi_high, afi_low, safi], value)) = attribute.value.split_first_chunk::<3>() else {
@@ -69,7 +63,7 @@ pub(super) fn split<'a>(list: &'a [u8], families: &BTreeSet<Family>) -> Result<P
                 && families.contains(&family)
             {
                 let found = Some(MpAttribute { family, flags: attribute.flags, value, octets });
-                if attribute.code == MP_REACH { parts.reach = found } else { parts.unreach = found }
+                if attribute.code == MP_REACH_NLRI { parts.reach = found } else { parts.unreach = found }
             }
             let rest = rest.get_or_insert_with(|| Vec::with_capacity(list.len()));
             rest.extend_from_slice(list.get(kept..start).unwrap_or_default());
@@ -86,7 +80,7 @@ pub(super) fn split<'a>(list: &'a [u8], families: &BTreeSet<Family>) -> Result<P
 
 /// 3/9 with the attribute: its NLRI cannot be read, so the session ends (RFC 7606 sections 5.3 and 7.11).
 pub(super) fn unreadable(attribute: u8, octets: &[u8], why: &str) -> DecodeError {
-    let name = if attribute == MP_REACH { "MP_REACH_NLRI" } else { "MP_UNREACH_NLRI" };
+    let name = name(attribute);
     // The data has to fit our NOTIFICATION.
     let data = Bytes::copy_from_slice(&octets[..octets.len().min(crate::MAX_MESSAGE - 21)]);
     DecodeError { notification: Notification::new(code::UPDATE, 9, data), what: format!("{name}: {why}") }

@@ -4,14 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use model::Family;
 
-use super::attribute_list::{MP_REACH, MP_UNREACH, MpAttribute, unreadable};
+use super::attribute_list::{MpAttribute, unreadable};
+use crate::attribute_types::{CLASS, MP_REACH_NLRI, MP_UNREACH_NLRI, OPTIONAL, name};
 use crate::nlri::Reader;
 use crate::{AttributeError, DecodeError, Negotiated, Treatment};
-
-/// Optional and Transitive in the flags octet.
-const CLASS: u8 = 0xc0;
-/// Optional and not transitive, as both attributes are.
-const OPTIONAL: u8 = 0x80;
 
 /// Announced in MP_REACH_NLRI.
 pub(super) struct Reach<'a> {
@@ -26,7 +22,7 @@ pub(super) fn reach<'a>(
     negotiated: &Negotiated,
     errors: &mut Vec<AttributeError>,
 ) -> Result<Reach<'a>, DecodeError> {
-    let broken = |why: &str| unreadable(MP_REACH, attribute.octets, why);
+    let broken = |why: &str| unreadable(MP_REACH_NLRI, attribute.octets, why);
     let Some((next_hop, rest)) =
         attribute.value.split_first().and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)))
     else {
@@ -47,9 +43,9 @@ pub(super) fn reach<'a>(
         let why = format!("next hop of {octets} octets does not go with {}", attribute.family);
         return Err(broken(&why));
     };
-    check_flags(MP_REACH, attribute, errors);
+    check_flags(MP_REACH_NLRI, attribute, errors);
     if !is_router(next_hop) {
-        errors.push(withdraw(MP_REACH, format!("next hop {next_hop} is no address of a router")));
+        errors.push(withdraw(MP_REACH_NLRI, format!("next hop {next_hop} is no address of a router")));
     }
     let add_path = negotiated.add_path_receive.contains(&attribute.family);
     Ok(Reach { next_hop, link_local, prefixes: Reader::new(nlri, attribute.family, add_path) })
@@ -61,7 +57,7 @@ pub(super) fn unreach<'a>(
     negotiated: &Negotiated,
     errors: &mut Vec<AttributeError>,
 ) -> Reader<'a> {
-    check_flags(MP_UNREACH, attribute, errors);
+    check_flags(MP_UNREACH_NLRI, attribute, errors);
     Reader::new(attribute.value, attribute.family, negotiated.add_path_receive.contains(&attribute.family))
 }
 
@@ -69,7 +65,10 @@ pub(super) fn unreach<'a>(
 /// is nobody's business.
 fn check_flags(code: u8, attribute: &MpAttribute<'_>, errors: &mut Vec<AttributeError>) {
     if attribute.flags & CLASS != OPTIONAL {
-        errors.push(withdraw(code, format!("flags {:#04x}, expected optional non-transitive", attribute.flags)));
+        errors.push(withdraw(
+            code,
+            format!("{} with flags {:#04x}, {OPTIONAL:#04x} expected", name(code), attribute.flags),
+        ));
     }
 }
 
@@ -93,7 +92,7 @@ fn next_hop6(
         && !local.is_unspecified()
     {
         let what = format!("link-local next hop {local} is none");
-        errors.push(AttributeError { attribute: Some(MP_REACH), treatment: Treatment::Discard, what });
+        errors.push(AttributeError { attribute: Some(MP_REACH_NLRI), treatment: Treatment::Discard, what });
     }
     let mut next_hop = global;
     if next_hop.is_unspecified() {

@@ -111,6 +111,7 @@ pub fn session() -> impl Strategy<Value = Negotiated> {
             add_path_send: add_path.iter().copied().collect(),
             add_path_receive: add_path.into_iter().collect(),
             extended_next_hop: true,
+            accept_as_sets: false,
         },
     )
 }

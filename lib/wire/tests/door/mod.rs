@@ -49,6 +49,7 @@ fn sessions() -> Vec<Negotiated> {
             add_path_send: add_path.clone(),
             add_path_receive: add_path,
             extended_next_hop: four_octet_as,
+            accept_as_sets: ibgp && !four_octet_as,
         });
     }
     let families = BTreeSet::from([Family::V6]);
