@@ -9,6 +9,9 @@ use model::{Family, Prefix, PrefixMap};
 use crate::policy::Refusal;
 use crate::route::Route;
 
+/// A prefix, and the identifier that the peer gives its path (RFC 7911); 0 without.
+pub(crate) type PathKey = (Prefix, u32);
+
 /// A path that passed the policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Accepted {
@@ -20,8 +23,11 @@ pub(crate) struct Accepted {
 /// Adj-RIB-In of one peer. Its size is bounded by the peer's max-prefix: refused prefixes count too.
 #[derive(Debug, Default)]
 pub(crate) struct AdjRibIn {
+    /// Paths with identifier 0, so nearly always all.
     accepted: PrefixMap<Accepted>,
-    refused: BTreeMap<Prefix, Refusal>,
+    /// The others.
+    identified: BTreeMap<PathKey, Accepted>,
+    refused: BTreeMap<PathKey, Refusal>,
     counts: [(usize, usize); 2],
     /// Number of the session that announces now, or announced last.
     generation: u32,
@@ -50,13 +56,13 @@ impl AdjRibIn {
         self.old[family as usize]
     }
 
-    /// Number of prefixes that the current generation has announced, refused ones too.
+    /// Number of paths that the current generation has announced, refused ones too.
     pub(crate) fn received(&self) -> usize {
-        self.accepted.len() + self.refused.len() - self.old()
+        self.accepted.len() + self.identified.len() + self.refused.len() - self.old()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.accepted.is_empty() && self.refused.is_empty()
+        self.accepted.is_empty() && self.identified.is_empty() && self.refused.is_empty()
     }
 
     /// Accepted and refused of one family.
@@ -64,71 +70,98 @@ impl AdjRibIn {
         self.counts[family as usize]
     }
 
-    /// A path that passed the policy, in place of whatever the peer said of the prefix before.
-    pub(crate) fn accept(&mut self, prefix: Prefix, route: Arc<Route>) {
-        if !self.refused.is_empty() && self.refused.remove(&prefix).is_some() {
-            self.counts[prefix.family() as usize].1 -= 1;
-        }
-        match self.accepted.insert(prefix, Accepted { route, generation: self.generation }) {
-            None => self.counts[prefix.family() as usize].0 += 1,
-            Some(before) => self.old[prefix.family() as usize] -= usize::from(before.generation < self.generation),
+    /// A path that passed the policy, in place of whatever the peer said under the same identifier before.
+    pub(crate) fn accept(&mut self, path: PathKey, route: Arc<Route>) {
+        self.remove_refused(&path);
+        let accepted = Accepted { route, generation: self.generation };
+        let before = match path {
+            (prefix, 0) => self.accepted.insert(prefix, accepted),
+            path => self.identified.insert(path, accepted),
+        };
+        match before {
+            None => self.counts[path.0.family() as usize].0 += 1,
+            Some(before) => self.old[path.0.family() as usize] -= usize::from(before.generation < self.generation),
         }
     }
 
-    /// A prefix that did not pass. Was there an accepted path for it before?
-    pub(crate) fn refuse(&mut self, prefix: Prefix, refusal: Refusal) -> bool {
-        if self.refused.insert(prefix, refusal).is_none() {
-            self.counts[prefix.family() as usize].1 += 1;
+    /// A path that did not pass. Was there an accepted one in its place before?
+    pub(crate) fn refuse(&mut self, path: PathKey, refusal: Refusal) -> bool {
+        if self.refused.insert(path, refusal).is_none() {
+            self.counts[path.0.family() as usize].1 += 1;
         }
-        self.remove_accepted(&prefix)
+        self.remove_accepted(&path)
     }
 
-    /// The peer takes a prefix back. Was there an accepted path for it?
-    pub(crate) fn withdraw(&mut self, prefix: &Prefix) -> bool {
-        if !self.refused.is_empty() && self.refused.remove(prefix).is_some() {
-            self.counts[prefix.family() as usize].1 -= 1;
-        }
-        self.remove_accepted(prefix)
+    /// The peer takes a path back. Was it an accepted one?
+    pub(crate) fn withdraw(&mut self, path: &PathKey) -> bool {
+        self.remove_refused(path);
+        self.remove_accepted(path)
     }
 
-    pub(crate) fn remove_accepted(&mut self, prefix: &Prefix) -> bool {
-        let Some(before) = self.accepted.remove(prefix) else { return false };
-        self.counts[prefix.family() as usize].0 -= 1;
-        self.old[prefix.family() as usize] -= usize::from(before.generation < self.generation);
+    pub(crate) fn remove_accepted(&mut self, path: &PathKey) -> bool {
+        let removed = match path {
+            (prefix, 0) => self.accepted.remove(prefix),
+            path => self.identified.remove(path),
+        };
+        let Some(before) = removed else { return false };
+        self.counts[path.0.family() as usize].0 -= 1;
+        self.old[path.0.family() as usize] -= usize::from(before.generation < self.generation);
         true
     }
 
+    fn remove_refused(&mut self, path: &PathKey) {
+        if !self.refused.is_empty() && self.refused.remove(path).is_some() {
+            self.counts[path.0.family() as usize].1 -= 1;
+        }
+    }
+
     /// Another route for an accepted path, which stays as old as it is.
-    pub(crate) fn set_route(&mut self, prefix: Prefix, route: Arc<Route>) {
-        if let Some(accepted) = self.accepted.get_mut(&prefix) {
+    pub(crate) fn set_route(&mut self, path: &PathKey, route: Arc<Route>) {
+        let accepted = match path {
+            (prefix, 0) => self.accepted.get_mut(prefix),
+            path => self.identified.get_mut(path),
+        };
+        if let Some(accepted) = accepted {
             accepted.route = route;
         }
     }
 
-    /// Refused prefixes are said anew by the next session.
+    /// Refused paths are said anew by the next session.
     pub(crate) fn forget_refused(&mut self) {
         self.refused.clear();
         self.counts[0].1 = 0;
         self.counts[1].1 = 0;
     }
 
-    pub(crate) fn accepted(&self, prefix: &Prefix) -> Option<&Accepted> {
-        self.accepted.get(prefix)
+    /// Accepted paths for a prefix.
+    pub(crate) fn accepted(&self, prefix: &Prefix) -> impl Iterator<Item = (PathKey, &Accepted)> {
+        let prefix = *prefix;
+        let plain = self.accepted.get(&prefix).map(|accepted| ((prefix, 0), accepted));
+        let identified = self.identified.range((prefix, 0)..=(prefix, u32::MAX));
+        plain.into_iter().chain(identified.map(|(path, accepted)| (*path, accepted)))
     }
 
-    /// Accepted paths behind a prefix; all of them for `None`.
-    pub(crate) fn accepted_after(&self, prefix: Option<Prefix>) -> impl Iterator<Item = (Prefix, &Accepted)> {
-        let from = prefix.map_or(Bound::Unbounded, Bound::Excluded);
-        self.accepted.range(from)
+    /// Accepted paths behind one; all of them for `None`. Those with an identifier come behind all that have none.
+    pub(crate) fn accepted_after(&self, path: Option<PathKey>) -> impl Iterator<Item = (PathKey, &Accepted)> {
+        let (plain, identified) = match path {
+            None => (Some(Bound::Unbounded), Bound::Unbounded),
+            Some((prefix, 0)) => (Some(Bound::Excluded(prefix)), Bound::Unbounded),
+            Some(path) => (None, Bound::Excluded(path)),
+        };
+        let plain = plain.into_iter().flat_map(|from| self.accepted.range(from));
+        let identified = self.identified.range((identified, Bound::Unbounded));
+        plain
+            .map(|(prefix, accepted)| ((prefix, 0), accepted))
+            .chain(identified.map(|(path, accepted)| (*path, accepted)))
     }
 
-    /// Refused prefixes, from one on.
-    pub(crate) fn refused_from(&self, prefix: Option<Prefix>) -> impl Iterator<Item = (&Prefix, &Refusal)> {
-        let from = prefix.map_or(Bound::Unbounded, Bound::Included);
-        self.refused.range((from, Bound::Unbounded))
+    /// All refused paths.
+    pub(crate) fn all_refused(&self) -> impl Iterator<Item = (&PathKey, &Refusal)> {
+        self.refused.iter()
     }
 
-    pub(crate) fn refused(&self, prefix: &Prefix) -> Option<Refusal> {
-        self.refused.get(prefix).copied()
+    /// Refused paths for a prefix.
+    pub(crate) fn refused(&self, prefix: &Prefix) -> impl Iterator<Item = (&PathKey, &Refusal)> {
+        self.refused.range((*prefix, 0)..=(*prefix, u32::MAX))
     }
 }

@@ -1,152 +1,225 @@
 //! Adj-RIB-Out: what one peer has been told, and what it is still to be told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::ops::Bound;
 use std::sync::Arc;
 
-use model::{Family, Prefix};
-use wire::Attributes;
+use model::{Family, Prefix, PrefixMap};
 
-/// What an announcement says besides the prefix. Prefixes are grouped by it, so many share one UPDATE.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Export {
-    pub(crate) attributes: Arc<Attributes>,
-    pub(crate) next_hop: IpAddr,
-    pub(crate) link_local: Option<Ipv6Addr>,
+use crate::export::Export;
+
+/// What there is to tell.
+pub(crate) trait Tables {
+    /// Up to `at_most` own prefixes behind one.
+    fn own_after(&self, after: Option<Prefix>, at_most: usize) -> Vec<Prefix>;
+    /// Up to `at_most` learnt prefixes behind one that the peer might be told.
+    fn learnt_after(&self, after: Option<Prefix>, at_most: usize) -> Vec<Prefix>;
+    /// What the peer should hold of a prefix now, with the path identifiers: mostly one path, or none.
+    fn wanted(&mut self, prefix: &Prefix, paths: &mut Vec<(u32, Arc<Export>)>);
 }
+
+/// A prefix, and the identifier of one of its paths; 0 without RFC 7911.
+pub(crate) type PathKey = (Prefix, u32);
 
 /// What to send next.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
-    pub(crate) withdraw: BTreeMap<Family, Vec<Prefix>>,
-    pub(crate) announce: BTreeMap<(Family, Arc<Export>), Vec<Prefix>>,
+    pub(crate) withdraw: BTreeMap<Family, Vec<PathKey>>,
+    pub(crate) announce: BTreeMap<(Family, Arc<Export>), Vec<PathKey>>,
+    /// Told in full for the first time in this session.
     pub(crate) end_of_rib: Vec<Family>,
+    /// Told again in full, as the peer had asked (RFC 2918, RFC 7313).
+    pub(crate) refreshed: Vec<Family>,
+    /// Prefixes looked at.
+    pub(crate) looked_at: usize,
 }
 
 /// Adj-RIB-Out of one session.
 #[derive(Debug, Default)]
 pub(crate) struct AdjRibOut {
-    advertised: BTreeMap<Prefix, Arc<Export>>,
-    /// Prefixes to look at; `true`: say it again even if it was said.
-    pending: BTreeMap<Prefix, bool>,
-    /// Families whose End-of-RIB follows when nothing is pending.
+    told: PrefixMap<Told>,
+    /// Paths told, by family.
+    counts: [usize; 2],
+    families: BTreeSet<Family>,
+    /// Prefixes to look at.
+    pending: BTreeSet<Prefix>,
+    sweep: Option<Sweep>,
+    /// The next sweep: families to look at, and those of them to say again even if it was said.
+    next: Option<(BTreeSet<Family>, BTreeSet<Family>)>,
+    /// Families whose End-of-RIB follows the sweep under way.
     end_of_rib: BTreeSet<Family>,
 }
 
+/// Mostly one path.
+#[derive(Debug)]
+enum Told {
+    One((u32, Arc<Export>)),
+    Many(Vec<(u32, Arc<Export>)>),
+}
+
+/// A look at the whole table, in slices: own prefixes, then learnt ones, then what was told and is in neither.
+#[derive(Debug)]
+struct Sweep {
+    families: BTreeSet<Family>,
+    again: BTreeSet<Family>,
+    stage: Stage,
+    after: Option<Prefix>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Own,
+    Learnt,
+    Told,
+}
+
 impl AdjRibOut {
+    /// So many single prefixes to look at are more than one look at the whole table, and cost memory.
+    const MOST_PENDING: usize = 16_384;
+
     /// The initial dump of some families: everything, then End-of-RIB, also when there is nothing.
-    pub(crate) fn open(families: &BTreeSet<Family>, prefixes: &BTreeSet<Prefix>) -> AdjRibOut {
-        let wanted = prefixes.iter().filter(|p| families.contains(&p.family()));
-        AdjRibOut {
-            advertised: BTreeMap::new(),
-            pending: wanted.map(|p| (*p, false)).collect(),
-            end_of_rib: families.clone(),
-        }
+    pub(crate) fn open(families: &BTreeSet<Family>) -> AdjRibOut {
+        let mut rib = AdjRibOut { families: families.clone(), ..AdjRibOut::default() };
+        rib.end_of_rib = families.clone();
+        rib.look_at_all();
+        rib
     }
 
     /// Something about the prefix may be new.
     pub(crate) fn touch(&mut self, prefix: Prefix) {
-        self.pending.entry(prefix).or_insert(false);
+        if !self.families.contains(&prefix.family()) {
+            return;
+        }
+        self.pending.insert(prefix);
+        if self.pending.len() > Self::MOST_PENDING {
+            self.pending.clear();
+            self.look_at_all();
+        }
+    }
+
+    /// Anything may be new: what the peer should hold follows from something else than before.
+    pub(crate) fn look_at_all(&mut self) {
+        let (families, _) = self.next.get_or_insert_default();
+        families.clone_from(&self.families);
     }
 
     /// The peer wants a family again (RFC 2918).
-    pub(crate) fn refresh(&mut self, family: Family, prefixes: &BTreeSet<Prefix>) {
-        let again = prefixes.iter().chain(self.advertised.keys()).filter(|p| p.family() == family);
-        self.pending.extend(again.map(|p| (*p, true)));
+    pub(crate) fn refresh(&mut self, family: Family) {
+        if self.families.contains(&family) {
+            let (families, again) = self.next.get_or_insert_default();
+            families.insert(family);
+            again.insert(family);
+        }
     }
 
-    /// Number of prefixes to look at.
-    pub(crate) fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// Is anything to be sent?
+    /// Is anything to be looked at or to be sent?
     pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty() || !self.end_of_rib.is_empty()
+        !self.pending.is_empty() || self.sweep.is_some() || self.next.is_some()
     }
 
-    /// Number of prefixes told, of one family.
+    /// Number of paths told, of one family.
     pub(crate) fn advertised(&self, family: Family) -> usize {
-        self.advertised.keys().filter(|p| p.family() == family).count()
+        self.counts[family as usize]
     }
 
-    /// What was told.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Prefix, &Arc<Export>)> {
-        self.advertised.iter()
+    /// What was told, from a prefix on.
+    pub(crate) fn told_from(&self, from: Option<Prefix>) -> impl Iterator<Item = (Prefix, u32, &Arc<Export>)> {
+        let all = self.told.range(from.map_or(Bound::Unbounded, Bound::Included));
+        all.flat_map(|(prefix, told)| told.paths().iter().map(move |(id, export)| (prefix, *id, export)))
     }
 
-    /// Looks at up to `at_most` pending prefixes; `wanted` says what the peer should hold now. Never says twice what
-    /// was said, unless the peer asked.
-    pub(crate) fn next_batch(
-        &mut self,
-        at_most: usize,
-        mut wanted: impl FnMut(&Prefix) -> Option<Arc<Export>>,
-    ) -> Batch {
+    /// Looks at up to `at_most` prefixes: single ones first, so that no change waits behind the dump of a large table.
+    /// Never says twice what was said, unless the peer asked.
+    pub(crate) fn next_batch(&mut self, at_most: usize, tables: &mut impl Tables) -> Batch {
         let mut batch = Batch::default();
-        for _ in 0..at_most {
-            let Some((prefix, again)) = self.pending.pop_first() else { break };
-            match wanted(&prefix) {
-                Some(export) if again || self.advertised.get(&prefix) != Some(&export) => {
-                    self.advertised.insert(prefix, export.clone());
-                    batch.announce.entry((prefix.family(), export)).or_default().push(prefix);
+        let mut wanted = Vec::new();
+        while batch.looked_at < at_most
+            && let Some(prefix) = self.pending.pop_first()
+        {
+            self.look(prefix, false, tables, &mut wanted, &mut batch);
+        }
+        while batch.looked_at < at_most {
+            let Some(mut sweep) = self.sweep.take().or_else(|| self.next_sweep()) else { break };
+            let room = at_most - batch.looked_at;
+            let slice = match sweep.stage {
+                Stage::Own => tables.own_after(sweep.after, room),
+                Stage::Learnt => tables.learnt_after(sweep.after, room),
+                Stage::Told => {
+                    let behind = self.told.range(sweep.after.map_or(Bound::Unbounded, Bound::Excluded));
+                    behind.take(room).map(|(prefix, _)| prefix).collect()
                 }
-                Some(_) => {}
-                None => {
-                    if self.advertised.remove(&prefix).is_some() {
-                        batch.withdraw.entry(prefix.family()).or_default().push(prefix);
-                    }
+            };
+            let ended = slice.len() < room;
+            sweep.after = slice.last().copied().filter(|_| !ended);
+            for prefix in slice.into_iter().filter(|prefix| sweep.families.contains(&prefix.family())) {
+                // In the last stage everything that is still there has been said in the ones before.
+                let again = sweep.stage != Stage::Told && sweep.again.contains(&prefix.family());
+                self.look(prefix, again, tables, &mut wanted, &mut batch);
+            }
+            // Of the other family, or nothing at all: it was work all the same, and must come to an end.
+            batch.looked_at += 1;
+            match (ended, sweep.stage) {
+                (false, _) => self.sweep = Some(sweep),
+                (true, Stage::Own) => self.sweep = Some(Sweep { stage: Stage::Learnt, ..sweep }),
+                (true, Stage::Learnt) => self.sweep = Some(Sweep { stage: Stage::Told, ..sweep }),
+                (true, Stage::Told) => {
+                    batch.end_of_rib = std::mem::take(&mut self.end_of_rib).into_iter().collect();
+                    batch.refreshed = sweep.again.into_iter().collect();
+                    // What these say comes behind everything before it, and before anything after.
+                    break;
                 }
             }
         }
-        if self.pending.is_empty() {
-            batch.end_of_rib = std::mem::take(&mut self.end_of_rib).into_iter().collect();
-        }
         batch
+    }
+
+    fn next_sweep(&mut self) -> Option<Sweep> {
+        let (families, again) = self.next.take()?;
+        Some(Sweep { families, again, stage: Stage::Own, after: None })
+    }
+
+    /// Compares what the peer holds of a prefix with what it should hold.
+    fn look(
+        &mut self,
+        prefix: Prefix,
+        again: bool,
+        tables: &mut impl Tables,
+        wanted: &mut Vec<(u32, Arc<Export>)>,
+        batch: &mut Batch,
+    ) {
+        batch.looked_at += 1;
+        wanted.clear();
+        tables.wanted(&prefix, wanted);
+        let family = prefix.family();
+        let told = self.told.get(&prefix).map(Told::paths).unwrap_or_default();
+        for (id, _) in told.iter().filter(|(id, _)| !wanted.iter().any(|(wanted, _)| wanted == id)) {
+            batch.withdraw.entry(family).or_default().push((prefix, *id));
+        }
+        for (id, export) in wanted.iter() {
+            let known = told.iter().find(|(told, _)| told == id).map(|(_, export)| export);
+            if again || !known.is_some_and(|known| Arc::ptr_eq(known, export) || known == export) {
+                batch.announce.entry((family, export.clone())).or_default().push((prefix, *id));
+            }
+        }
+        let before = told.len();
+        self.counts[family as usize] = self.counts[family as usize] + wanted.len() - before;
+        match wanted.len() {
+            0 if before == 0 => {}
+            0 => drop(self.told.remove(&prefix)),
+            1 => drop(wanted.pop().map(|(id, export)| self.told.insert(prefix, Told::One((id, export))))),
+            _ => drop(self.told.insert(prefix, Told::Many(std::mem::take(wanted)))),
+        }
+    }
+}
+
+impl Told {
+    fn paths(&self) -> &[(u32, Arc<Export>)] {
+        match self {
+            Told::One(path) => std::slice::from_ref(path),
+            Told::Many(paths) => paths,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn export(med: u32) -> Arc<Export> {
-        let attributes = Arc::new(Attributes { med: Some(med), ..Attributes::default() });
-        Arc::new(Export { attributes, next_hop: IpAddr::from([192, 0, 2, 1]), link_local: None })
-    }
-
-    fn prefixes(texts: &[&str]) -> BTreeSet<Prefix> {
-        texts.iter().map(|t| t.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn dump_groups_by_attributes_and_ends_with_end_of_rib() {
-        let families = BTreeSet::from(Family::BOTH);
-        let own = prefixes(&["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24", "fd00::/64"]);
-        let mut rib = AdjRibOut::open(&families, &own);
-        let odd: Prefix = "10.0.1.0/24".parse().unwrap();
-        let wanted = |p: &Prefix| Some(export(u32::from(*p == odd)));
-        let first = rib.next_batch(2, wanted);
-        assert!(first.end_of_rib.is_empty(), "not before the end of the dump");
-        assert_eq!(first.announce.len(), 2);
-        let second = rib.next_batch(10, wanted);
-        assert_eq!(second.announce.len(), 2, "one group a family");
-        assert_eq!(second.end_of_rib, vec![Family::V4, Family::V6]);
-        assert!(!rib.has_pending());
-        rib.touch(odd);
-        assert_eq!(rib.next_batch(10, wanted), Batch::default(), "the same is not said twice");
-        rib.refresh(Family::V4, &own);
-        let again = rib.next_batch(10, wanted);
-        assert_eq!(again.announce.values().map(Vec::len).sum::<usize>(), 3, "but when asked it is");
-        rib.touch(odd);
-        let gone = rib.next_batch(10, |_| None);
-        assert_eq!(gone.withdraw, BTreeMap::from([(Family::V4, vec![odd])]));
-    }
-
-    /// Checklist: 70
-    #[test]
-    fn an_empty_table_still_has_its_end() {
-        let mut rib = AdjRibOut::open(&BTreeSet::from([Family::V6]), &BTreeSet::new());
-        assert!(rib.has_pending());
-        assert_eq!(rib.next_batch(10, |_| None).end_of_rib, vec![Family::V6]);
-    }
-}
+mod tests;

@@ -10,8 +10,9 @@
 //! 7. External paths stay before internal ones (d).
 //!    The RFC's step e, interior cost, is not there: every next hop of ours is on the link, so all cost the same.
 //! 8. What is left forwards together: the multipath set. Equal length is enough, the ASes on the path may differ.
-//! 9. Its order, and who is left out when it is too large: lowest BGP Identifier (ORIGINATOR_ID if there is one,
-//!    RFC 4456), then lowest peer address (f, g).
+//! 9. Its order, and who is left out when it is too large: lowest BGP Identifier (ORIGINATOR_ID if there is one),
+//!    then the shortest CLUSTER_LIST (both RFC 4456 section 9), then the lowest peer address (f, g), and of several
+//!    paths of one peer (RFC 7911) the one with the lowest path identifier.
 //!
 //! Each step takes out of the set of all that are still in, never out of a pair: comparing pairs would make the
 //! result depend on the order of arrival, as step 6 orders only some pairs.
@@ -56,8 +57,12 @@ pub enum Reason {
     Internal,
     /// Equal, but the multipath set is full and the BGP Identifier is higher.
     RouterId,
+    /// Equal, but the multipath set is full and the path was reflected more often.
+    ClusterList,
     /// Equal, but the multipath set is full and the peer's address is higher.
     PeerAddress,
+    /// Equal, but the multipath set is full and the peer's path identifier is higher.
+    PathId,
 }
 
 impl fmt::Display for Reason {
@@ -74,7 +79,9 @@ impl fmt::Display for Reason {
             Reason::Med => "lost: higher MED",
             Reason::Internal => "lost: internal path",
             Reason::RouterId => "lost: as many equal paths as maxPaths allows, higher router ID",
+            Reason::ClusterList => "lost: as many equal paths as maxPaths allows, longer CLUSTER_LIST",
             Reason::PeerAddress => "lost: as many equal paths as maxPaths allows, higher peer address",
+            Reason::PathId => "lost: as many equal paths as maxPaths allows, higher path identifier",
         })
     }
 }
@@ -108,6 +115,8 @@ pub(crate) struct Origins {
     pub(crate) id: PeerId,
     pub(crate) router_id: Ipv4Addr,
     pub(crate) external: bool,
+    /// Our client, if we reflect (RFC 4456).
+    pub(crate) client: bool,
 }
 
 /// A path as the decision sees it.
@@ -116,6 +125,7 @@ pub(crate) trait Contender {
     fn stale(&self) -> bool;
     fn ineligible(&self) -> Option<Ineligible>;
     fn reason(&self) -> Reason;
+    fn path_id(&self) -> u32;
     fn set_reason(&mut self, reason: Reason);
 }
 
@@ -133,16 +143,22 @@ pub(crate) fn decide<C: Contender>(paths: &mut [C], max_paths: usize, from: impl
     keep_lowest(paths, Reason::Internal, |p| !from(p).external);
     let rank = |p: &C| {
         let origins = from(p);
-        (p.route().attributes.originator_id.unwrap_or(origins.router_id), origins.id)
+        let attributes = &p.route().attributes;
+        let id = attributes.originator_id.unwrap_or(origins.router_id);
+        (id, attributes.cluster_list.len(), origins.id, p.path_id())
     };
-    paths.sort_by_key(|p| (p.reason() != Reason::Best, rank(p)));
+    // Behind the set those follow that got furthest: they are next when several paths are told (RFC 7911).
+    paths.sort_by_key(|p| (p.reason() != Reason::Best, Reverse(p.reason()), rank(p)));
     let equal = paths.iter().take_while(|p| p.reason() == Reason::Best).count();
     let set = equal.min(max_paths.max(1));
     for at in 1..equal {
+        let (this, last) = (rank(&paths[at]), rank(&paths[set - 1]));
         let reason = match at < set {
             true => Reason::Multipath,
-            false if rank(&paths[at]).0 > rank(&paths[set - 1]).0 => Reason::RouterId,
-            false => Reason::PeerAddress,
+            false if this.0 > last.0 => Reason::RouterId,
+            false if this.1 > last.1 => Reason::ClusterList,
+            false if this.2 > last.2 => Reason::PeerAddress,
+            false => Reason::PathId,
         };
         paths[at].set_reason(reason);
     }

@@ -18,20 +18,25 @@
 //! # Rooms
 //! [`Speaker`] owns peers; a `peer` owns its sessions and arbitrates between them (RFC 4271 6.8); a `session` is the
 //! FSM of one TCP connection. Paths go `adj_rib_in` → `policy` → `loc_rib` (`decide`) and come to light through
-//! `poll_changed`; own prefixes go `adj_rib_out` → UPDATEs.
+//! `poll_changed`; own prefixes (`origination`) and what may be passed on of the Loc-RIB go through `export`, the one door
+//! out, to `adj_rib_out` → UPDATEs.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod add_path;
 mod adj_rib_in;
 mod adj_rib_out;
 mod chance;
 mod counters;
 mod decide;
+mod export;
 mod graceful;
 mod inbox;
 mod loc_rib;
 mod local;
 mod negotiate;
+mod origination;
 mod output;
+mod packed;
 mod peer;
 mod policy;
 mod route;
@@ -41,11 +46,14 @@ mod speaker;
 mod status;
 mod timers;
 
+pub use add_path::AddPath;
 pub use counters::{Counters, MessageKind, Way};
 pub use decide::{Ineligible, Reason};
+pub use export::{NextHopChoice, Withheld};
 pub use graceful::GracefulRestart;
 pub use loc_rib::BestPath;
 pub use model::{PeerId, Transport};
+pub use origination::Origination;
 pub use output::{ConnId, Output};
 pub use policy::{Outcome, Policy, Refusal, RouteView, policies};
 pub use session::State;

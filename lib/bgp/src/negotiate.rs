@@ -9,6 +9,8 @@ use bytes::Bytes;
 use model::{Asn, Family, RouterId};
 use wire::{Capability, DecodeError, Notification, Open};
 
+use crate::add_path::AddPath;
+
 /// How much of what we can do our OPEN says. A peer that refuses it (NOTIFICATION 2/4 or 2/7) is tried again with less
 /// (RFC 5492 section 3), and then from the start: each refusal costs one try, and the waits between tries stay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +47,8 @@ pub(crate) struct Offer {
     pub(crate) host_name: Option<String>,
     /// What we promise of graceful restart; nothing if absent.
     pub(crate) promise: Option<Promise>,
+    /// Several paths for a prefix (RFC 7911).
+    pub(crate) add_path: AddPath,
 }
 
 /// What came of both OPENs.
@@ -80,6 +84,7 @@ impl Offer {
             capabilities.extend(graceful::capabilities(self.promise.as_ref()));
             let hostname = self.host_name.iter().filter(|name| name.len() <= 255).cloned();
             capabilities.extend(hostname.map(|hostname| Capability::Fqdn { hostname, domain: String::new() }));
+            capabilities.extend(self.add_path.capability());
         }
         let hold_time = u16::try_from(self.hold_time.as_secs()).unwrap_or(u16::MAX);
         Open { asn: self.asn, hold_time, router_id: self.router_id.0, capabilities }
@@ -124,9 +129,21 @@ impl Offer {
             let what = "the peer speaks neither IPv4 nor IPv6 unicast".to_owned();
             return Err(DecodeError { notification: Notification::unsupported_capability(missing), what });
         }
+        let (add_path_send, add_path_receive) = match self.extent == Extent::Whole {
+            true => self.add_path.agree(&families, &theirs.capabilities),
+            false => Default::default(),
+        };
         let hold_time = self.hold_time.min(Duration::from_secs(theirs.hold_time.into()));
         Ok(Agreed {
-            wire: wire::Negotiated { four_octet_as, ibgp, families, max_message, ..wire::Negotiated::default() },
+            wire: wire::Negotiated {
+                four_octet_as,
+                ibgp,
+                families,
+                max_message,
+                add_path_send,
+                add_path_receive,
+                ..wire::Negotiated::default()
+            },
             hold_time,
             router_id: theirs.router_id,
             route_refresh: can(&Capability::RouteRefresh),
@@ -165,6 +182,7 @@ mod tests {
             extent: Extent::Whole,
             host_name: Some("node-1".to_owned()),
             promise: None,
+            add_path: AddPath::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A peer: its connections, which of them wins, when to dial, and what it has announced.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use model::{Family, Moment, Transport};
@@ -55,6 +55,8 @@ pub(crate) struct Peer {
     live: bool,
     /// From another AS; as of the last session.
     external: bool,
+    /// BGP Identifier of the peer; as of the last session.
+    router_id: Ipv4Addr,
     /// Our end of the last session.
     local: Option<IpAddr>,
     walk: Option<Walk>,
@@ -101,6 +103,7 @@ impl Peer {
             links: Vec::new(),
             live: false,
             external: false,
+            router_id: Ipv4Addr::UNSPECIFIED,
             local: None,
             walk: None,
             kept: [None; 2],
@@ -338,7 +341,7 @@ impl Peer {
         self.end_of_rib.clear();
         self.end_of_rib_waived = false;
         self.rib_in.begin_generation();
-        shared.rib.introduce(self.index, agreed.router_id, self.external);
+        self.router_id = agreed.router_id;
         self.meet_again(now, agreed.pledge.as_ref(), &agreed.wire.families);
         self.timers.stop(Timer::ConnectRetry);
         self.timers.stop(Timer::IdleHold);
@@ -356,7 +359,15 @@ impl Peer {
             agreed.hold_time.as_secs()
         );
         shared.out.notice(now, &mut self.budget, false, text);
+        self.introduce(shared);
         self.open_rib_out(now, conn, shared);
+    }
+
+    /// Tells the decision and the exports who this is.
+    pub(crate) fn introduce(&mut self, shared: &mut Shared) {
+        let client = self.config.client && !self.external;
+        let news = shared.rib.introduce(self.index, self.router_id, self.external, client);
+        shared.look_again |= news && !self.rib_in.is_empty();
     }
 
     /// A connection is over.
@@ -491,6 +502,7 @@ impl Peer {
             extent: self.extent,
             host_name: shared.settings.host_name.clone(),
             promise: self.promise(now, shared),
+            add_path: self.config.add_path,
         }
     }
 

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use model::{Asn, ClusterPool, Prefix, RouterId};
 use serde::{Deserialize, Serialize};
 use wire::Attributes;
 
 use crate::decide::Ineligible;
+use crate::export::Withheld;
 use crate::local::LocalAddresses;
+use crate::origination::OwnPrefixes;
 use crate::route::Route;
 
 mod evaluate;
@@ -55,6 +57,10 @@ pub(crate) struct View {
     pub(crate) local_asn: Asn,
     pub(crate) router_id: RouterId,
     pub(crate) originated: BTreeSet<Prefix>,
+    /// What of our own is announced, and with what.
+    pub(crate) own: OwnPrefixes,
+    /// Our CLUSTER_ID, if we reflect.
+    pub(crate) reflector: Option<Ipv4Addr>,
     pub(crate) addresses: LocalAddresses,
     pools: Vec<ClusterPool>,
     /// Originated prefixes that are no slice; only these can overlap a slice without being equal to it.
@@ -69,6 +75,8 @@ impl View {
             local_asn,
             router_id,
             originated: BTreeSet::new(),
+            own: OwnPrefixes::default(),
+            reflector: None,
             addresses: LocalAddresses::default(),
             pools,
             odd: BTreeSet::new(),
@@ -128,8 +136,19 @@ impl View {
             return Some(Refusal::AsLoop);
         }
         let own = self.router_id.0;
-        let reflected = attributes.originator_id == Some(own) || attributes.cluster_list.contains(&own);
+        let cluster = self.reflector.unwrap_or(own);
+        let through = |id: &Ipv4Addr| *id == own || *id == cluster;
+        let reflected = attributes.originator_id == Some(own) || attributes.cluster_list.iter().any(through);
         reflected.then_some(Refusal::ReflectedLoop)
+    }
+
+    /// Is an own prefix kept from a peer?
+    pub(crate) fn withhold_own(&self, prefix: &Prefix, mesh: bool) -> Result<(), Withheld> {
+        match mesh {
+            true if !self.is_slice(prefix) => Err(Withheld::NotForNodes),
+            false if self.own.is_summarised(prefix) => Err(Withheld::Summarised),
+            _ => Ok(()),
+        }
     }
 
     /// Can the next hop be used, on a session of which `local` is our end and `peer` the other?

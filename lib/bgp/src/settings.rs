@@ -1,12 +1,15 @@
 //! What the operator and the claims say to the speaker.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use model::{Asn, ClusterPool, PeerId, RouterId};
 use serde::{Deserialize, Serialize};
 
+use crate::add_path::AddPath;
+use crate::export::NextHopChoice;
 use crate::graceful::GracefulRestart;
+use crate::origination::Origination;
 
 /// The speaker's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,11 @@ pub struct SpeakerConfig {
     pub seed: u64,
     /// Name of this host, told to peers (capability 73); at most 255 octets.
     pub host_name: Option<String>,
+    /// Reflects paths between peers of our AS (RFC 4456), under this CLUSTER_ID.
+    pub reflector: Option<Ipv4Addr>,
+    /// Prefixes to announce besides own pod CIDRs, and what these are announced with; prefixes are unique (of two the
+    /// last counts).
+    pub originate: Vec<Origination>,
 }
 
 impl SpeakerConfig {
@@ -56,6 +64,8 @@ impl SpeakerConfig {
             peers: Vec::new(),
             seed: 0,
             host_name: None,
+            reflector: None,
+            originate: Vec::new(),
         }
     }
 }
@@ -85,6 +95,12 @@ pub struct PeerConfig {
     pub graceful_restart: Option<bool>,
     /// Words for people.
     pub description: Option<String>,
+    /// A client of ours, when we reflect; counts for peers of our AS.
+    pub client: bool,
+    /// Which next hop the peer is given.
+    pub next_hop: NextHopChoice,
+    /// Several paths for a prefix (RFC 7911). Some instead of none, or none instead of some, needs another session.
+    pub add_path: AddPath,
 }
 
 impl PeerConfig {
@@ -102,6 +118,9 @@ impl PeerConfig {
             key_generation: 0,
             graceful_restart: None,
             description: None,
+            client: false,
+            next_hop: NextHopChoice::Auto,
+            add_path: AddPath::default(),
         }
     }
 }

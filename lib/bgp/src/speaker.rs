@@ -9,16 +9,19 @@ use model::{Moment, PeerId, Prefix};
 use wire::{Notification, cease};
 
 use crate::chance::Chance;
+use crate::export::Shelf;
 use crate::graceful::Restarted;
 use crate::loc_rib::{BestPath, LocRib};
 use crate::local::LocalAddresses;
 use crate::output::{ConnId, NoticeBudget, Output, Outputs};
+use crate::packed::Packed;
 use crate::peer::Peer;
 use crate::policy::View;
 use crate::settings::SpeakerConfig;
 use crate::status::Stranger;
 
 mod configure;
+mod propagate;
 mod query;
 mod restart;
 
@@ -29,6 +32,10 @@ pub(crate) struct Shared {
     pub(crate) view: View,
     pub(crate) rib: LocRib,
     pub(crate) out: Outputs,
+    pub(crate) shelf: Shelf,
+    pub(crate) packed: Packed,
+    /// What is told of learnt paths follows from something else than before.
+    pub(crate) look_again: bool,
     pub(crate) chance: Chance,
     /// Shut down: no session opens.
     pub(crate) shut: bool,
@@ -45,6 +52,8 @@ pub struct Speaker {
     peers: BTreeMap<PeerId, Peer>,
     /// Peers with work that waits for nothing.
     busy: BTreeSet<PeerId>,
+    /// Peers that hear of learnt paths.
+    audience: BTreeSet<PeerId>,
     /// Who of them had the last slice.
     turn: Option<PeerId>,
     /// Peers by their next deadline; the same the other way round.
@@ -73,6 +82,9 @@ impl Speaker {
                 view,
                 rib: LocRib::new(config.max_paths),
                 out: Outputs::default(),
+                shelf: Shelf::default(),
+                packed: Packed::default(),
+                look_again: false,
                 chance: Chance::new(config.seed),
                 shut: false,
                 restarted: None,
@@ -81,6 +93,7 @@ impl Speaker {
             },
             peers: BTreeMap::new(),
             busy: BTreeSet::new(),
+            audience: BTreeSet::new(),
             turn: None,
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
@@ -110,21 +123,33 @@ impl Speaker {
             return;
         }
         let slice = self.shared.view.is_slice(&prefix);
+        let touched = self.shared.view.own.set_pod(prefix, on);
         self.each(|peer, shared| {
             if on && !slice {
                 // It may overlap anything.
                 peer.walk_all(0);
             } else if on {
                 peer.refuse_own(prefix, shared);
-            } else if peer.rib_in.refused(&prefix).is_some() || !slice {
+            } else if peer.rib_in.refused(&prefix).next().is_some() || !slice {
                 // What was refused as our own may be good now, and was not kept.
                 peer.ask_again(now, shared);
             }
             if on {
-                peer.renew_exports(now, shared);
+                peer.tell_missing_hops(now, shared);
             }
-            peer.touch(prefix);
+            touched.iter().for_each(|prefix| peer.touch(*prefix));
         });
+        self.handle_work(now, Self::SLICE);
+    }
+
+    /// Holds a prefix of our own back (`false`): it is announced to nobody, whatever is said by
+    /// [`Speaker::handle_originate`] and the configuration, until it may be (`true`). For prefixes that can be forwarded
+    /// only at times, as a service address is while a pod of the service runs here. Can be said before the prefix is
+    /// originated, so that it is never announced too early.
+    pub fn handle_advertise(&mut self, now: Moment, prefix: Prefix, on: bool) {
+        self.now = now;
+        let touched = self.shared.view.own.advertise(prefix, on);
+        self.touch_all(&touched);
         self.handle_work(now, Self::SLICE);
     }
 
@@ -139,7 +164,7 @@ impl Speaker {
         let now = self.now;
         self.each(|peer, shared| {
             peer.walk_all(0);
-            peer.renew_exports(now, shared);
+            peer.renew_target(now, shared);
         });
         self.handle_work(now, Self::SLICE);
     }
@@ -220,15 +245,19 @@ impl Speaker {
         self.now = now;
         let mut left = slice;
         while left > 0 {
+            self.propagate(&mut left);
             let after = self.turn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             let next = self.busy.range((after, Bound::Unbounded)).next().or(self.busy.first()).cloned();
-            let Some(id) = next else { return };
+            let Some(id) = next else {
+                self.shared.packed.clear();
+                return;
+            };
             self.turn = Some(id.clone());
             if let Some(peer) = self.peers.get_mut(&id) {
                 let before = left;
                 peer.work(now, &mut left, &mut self.shared);
                 // Work that costs nothing must not go on for ever.
-                left = left.min(before - 1);
+                left = left.min(before.saturating_sub(1));
             }
             self.settle(&id);
         }
@@ -236,7 +265,7 @@ impl Speaker {
 
     /// Is there work that waits for nothing? Then call [`Speaker::handle_work`] soon.
     pub fn has_work(&self) -> bool {
-        !self.busy.is_empty()
+        !self.busy.is_empty() || self.shared.look_again || self.shared.rib.has_news()
     }
 
     /// The next thing to do outside.
@@ -311,6 +340,7 @@ impl Speaker {
             self.shared.rib.leave(peer.index);
             self.peers.remove(id);
             self.busy.remove(id);
+            self.audience.remove(id);
             if let Some(at) = self.deadline_of.remove(id) {
                 self.deadlines.remove(&(at, id.clone()));
             }
@@ -321,6 +351,10 @@ impl Speaker {
         } else {
             self.busy.remove(id);
         }
+        match peer.takes_transit(&self.shared.view) {
+            true => self.audience.insert(id.clone()),
+            false => self.audience.remove(id),
+        };
         let next = peer.next_timeout();
         let before = match next {
             Some(at) => self.deadline_of.insert(id.clone(), at),

@@ -15,6 +15,7 @@ struct Path {
     ineligible: Option<Ineligible>,
     reason: Reason,
     from: Origins,
+    path_id: u32,
 }
 
 impl Contender for Path {
@@ -29,6 +30,9 @@ impl Contender for Path {
     }
     fn reason(&self) -> Reason {
         self.reason
+    }
+    fn path_id(&self) -> u32 {
+        self.path_id
     }
     fn set_reason(&mut self, reason: Reason) {
         self.reason = reason;
@@ -45,7 +49,8 @@ fn path(n: u8, change: impl FnOnce(&mut Attributes)) -> Path {
         stale: false,
         ineligible: None,
         reason: Reason::Best,
-        from: Origins { id: address.into(), router_id: Ipv4Addr::new(10, 0, 0, n), external: true },
+        from: Origins { id: address.into(), router_id: Ipv4Addr::new(10, 0, 0, n), external: true, client: false },
+        path_id: 0,
     }
 }
 
@@ -115,6 +120,63 @@ fn equal_paths_forward_together_and_the_rank_orders_them() {
     let reflected = path(9, |a| a.originator_id = Some(Ipv4Addr::new(10, 0, 0, 1)));
     let (_, result) = both_ways(vec![reflected, path(2, |_| {})], 1);
     assert_eq!(result[0].0, 9, "ORIGINATOR_ID stands for the router ID");
+}
+
+/// Each row: two paths that are equal up to this step, of which the second is better by it and the first by every later.
+///
+/// Checklist: 21
+#[test]
+fn every_step_of_the_order_decides_when_the_set_is_full() {
+    let origin = |a: &mut Attributes| a.originator_id = Some(Ipv4Addr::new(10, 0, 0, 1));
+    let twice = |n: u8| {
+        path(n, |a| {
+            origin(a);
+            a.cluster_list = vec![Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(2, 2, 2, 2)];
+        })
+    };
+    let once = |n: u8| {
+        path(n, |a| {
+            origin(a);
+            a.cluster_list = vec![Ipv4Addr::new(3, 3, 3, 3)];
+        })
+    };
+    let identified = |n: u8, path_id| Path { path_id, ..once(n) };
+    let rows = [
+        (Reason::RouterId, path(2, |_| {}), once(9)),
+        (Reason::ClusterList, twice(2), once(9)),
+        (Reason::PeerAddress, once(9), identified(2, 7)),
+        (Reason::PathId, identified(2, 8), identified(2, 7)),
+    ];
+    for (step, worse, good) in rows {
+        let kept = (good.from.id.clone(), good.path_id);
+        let mut paths = vec![worse, good];
+        assert_eq!(decide(&mut paths, 1, |p| p.from.clone()), 1);
+        assert_eq!(((paths[0].from.id.clone(), paths[0].path_id), paths[1].reason), (kept.clone(), step));
+        paths.reverse();
+        decide(&mut paths, 1, |p| p.from.clone());
+        assert_eq!(
+            ((paths[0].from.id.clone(), paths[0].path_id), paths[1].reason),
+            (kept.clone(), step),
+            "the other way round"
+        );
+    }
+}
+
+/// Behind the set those come first that lost last: with several paths told (RFC 7911) they are next.
+#[test]
+fn who_lost_late_is_next() {
+    let short = path(1, |a| a.as_path = AsPath::sequence([65001].map(Asn)));
+    let long = path(2, |a| a.as_path = AsPath::sequence([65001, 65002, 65009].map(Asn)));
+    let mut med = path(3, |a| a.as_path = AsPath::sequence([65001].map(Asn)));
+    med.route = Route {
+        attributes: Arc::new(Attributes { med: Some(9), ..Attributes::clone(&med.route.attributes) }),
+        ..med.route
+    };
+    let mut unusable = path(4, |_| {});
+    unusable.ineligible = Some(Ineligible::OwnNextHop);
+    let (_, result) = both_ways(vec![unusable, long, med, short], 16);
+    let order: Vec<u8> = result.iter().map(|(n, _)| *n).collect();
+    assert_eq!(order, [1, 3, 2, 4]);
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! A connection of a peer: its machine, its bytes in both directions, and what flows while it is Established.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use model::{Family, Moment};
+use model::Moment;
 use wire::{Decoder, Message};
 
-use crate::adj_rib_out::{AdjRibOut, Export};
+use crate::adj_rib_out::AdjRibOut;
 use crate::counters::{MessageKind, PeerCounters, Way};
+use crate::export::Target;
 use crate::inbox::Inbox;
 use crate::negotiate::Offer;
 use crate::output::Output;
@@ -27,8 +27,10 @@ pub(crate) struct Link {
     pub(super) decoder: Decoder,
     pub(super) last_route: LastRoute,
     pub(crate) rib_out: AdjRibOut,
-    /// What own prefixes of a family are announced with; absent when there is no next hop for it.
-    pub(super) exports: BTreeMap<Family, Arc<Export>>,
+    /// Whom exports are for; present while Established.
+    pub(crate) target: Option<Target>,
+    /// Our CLUSTER_ID, as it was when all paths were last looked at.
+    pub(super) reflector: Option<Ipv4Addr>,
     /// When it became Established.
     pub(super) established_at: Moment,
     /// Octets sent since the kernel had last taken all.
@@ -51,7 +53,8 @@ impl Link {
             decoder: Decoder::default(),
             last_route: LastRoute::default(),
             rib_out: AdjRibOut::default(),
-            exports: BTreeMap::new(),
+            target: None,
+            reflector: None,
             unsent: 0,
             closed: None,
         }

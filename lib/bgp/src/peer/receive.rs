@@ -83,19 +83,19 @@ impl Peer {
             }
             Message::RouteRefresh(refresh) => {
                 self.drive(now, conn, Input::RouteRefreshMsg, shared);
-                self.handle_refresh(conn, refresh, shared);
+                self.handle_refresh(conn, refresh);
             }
         }
     }
 
     /// The peer wants a family again; for one that was not negotiated, and for subtypes of RFC 7313, nothing is done.
-    fn handle_refresh(&mut self, conn: ConnId, refresh: RouteRefresh, shared: &Shared) {
+    fn handle_refresh(&mut self, conn: ConnId, refresh: RouteRefresh) {
         let Some(link) = self.link_mut(conn).filter(|link| link.session.state() == State::Established) else { return };
         if let Some(family) = refresh.family
             && refresh.subtype == RouteRefresh::REQUEST
             && link.codec.families.contains(&family)
         {
-            link.rib_out.refresh(family, &shared.view.originated);
+            link.rib_out.refresh(family);
         }
     }
 
@@ -115,9 +115,9 @@ impl Peer {
             self.last_error = Some((now, format!("UPDATE in error: {error}")));
             shared.out.notice(now, &mut self.budget, true, text);
         }
-        for wire::Withdrawn { prefix, .. } in &update.withdrawn {
-            if self.rib_in.withdraw(prefix) {
-                shared.rib.withdraw(*prefix, self.index);
+        for wire::Withdrawn { prefix, path_id } in &update.withdrawn {
+            if self.rib_in.withdraw(&(*prefix, *path_id)) {
+                shared.rib.withdraw(*prefix, (self.index, *path_id));
             }
         }
         if let Some(attributes) = &update.attributes {
@@ -125,9 +125,10 @@ impl Peer {
             let mut last: Option<(std::sync::Arc<crate::route::Route>, Option<crate::Ineligible>)> = None;
             for announced in &update.announced {
                 let prefix = announced.prefix;
+                let path = (prefix, announced.path_id);
                 if let Some(refusal) = shared.view.refuse_prefix(&prefix).or(refusal) {
-                    if self.rib_in.refuse(prefix, refusal) {
-                        shared.rib.withdraw(prefix, self.index);
+                    if self.rib_in.refuse(path, refusal) {
+                        shared.rib.withdraw(prefix, (self.index, path.1));
                     }
                 } else {
                     let same = last.take().filter(|(route, _)| {
@@ -139,8 +140,8 @@ impl Peer {
                         let ineligible = view.ineligible(&route, self.external, self.config.id.address, self.local);
                         (route, ineligible)
                     });
-                    self.rib_in.accept(prefix, route.clone());
-                    shared.rib.offer(prefix, self.index, route.clone(), ineligible);
+                    self.rib_in.accept(path, route.clone());
+                    shared.rib.offer(prefix, (self.index, path.1), route.clone(), ineligible);
                     last = Some((route, ineligible));
                 }
                 if self.rib_in.received() > self.config.max_prefixes as usize {
@@ -165,8 +166,8 @@ impl Peer {
     fn exceed(&mut self, now: Moment, conn: ConnId, prefix: Prefix, shared: &mut Shared) {
         let most = self.config.max_prefixes;
         let refused = self.rib_in.counts(Family::V4).1 + self.rib_in.counts(Family::V6).1;
-        let hint = match self.rib_in.refused_from(None).next() {
-            Some((sample, refusal)) => format!("; {refused} of them {refusal}, for example {sample}"),
+        let hint = match self.rib_in.all_refused().next() {
+            Some(((sample, _), refusal)) => format!("; {refused} of them {refusal}, for example {sample}"),
             None => String::new(),
         };
         let error = DecodeError {
@@ -180,8 +181,8 @@ impl Peer {
     pub(crate) fn check_bound(&mut self, now: Moment, shared: &mut Shared) {
         if self.live && self.rib_in.received() > self.config.max_prefixes as usize {
             let conn = self.furthest().map(|link| link.session.conn);
-            let sample = self.rib_in.accepted_after(None).map(|(prefix, _)| prefix);
-            let sample = sample.chain(self.rib_in.refused_from(None).map(|(prefix, _)| *prefix)).next();
+            let sample = self.rib_in.accepted_after(None).map(|((prefix, _), _)| prefix);
+            let sample = sample.chain(self.rib_in.all_refused().map(|((prefix, _), _)| *prefix)).next();
             if let (Some(conn), Some(sample)) = (conn, sample) {
                 self.exceed(now, conn, sample, shared);
             }
@@ -190,9 +191,10 @@ impl Peer {
 
     /// We originate this prefix ourselves now.
     pub(crate) fn refuse_own(&mut self, prefix: Prefix, shared: &mut Shared) {
-        if self.rib_in.accepted(&prefix).is_some() {
-            self.rib_in.refuse(prefix, Refusal::OwnPodCidr);
-            shared.rib.withdraw(prefix, self.index);
+        let paths: Vec<_> = self.rib_in.accepted(&prefix).map(|(path, _)| path).collect();
+        for path in paths {
+            self.rib_in.refuse(path, Refusal::OwnPodCidr);
+            shared.rib.withdraw(prefix, (self.index, path.1));
         }
     }
 

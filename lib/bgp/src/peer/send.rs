@@ -1,15 +1,16 @@
-//! From own prefixes to UPDATEs. A node is no transit: nothing else is announced.
+//! From own prefixes and the Loc-RIB to UPDATEs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Family, Moment, Prefix};
-use wire::{AsPath, Attributes, EncodeError, Origin};
+use wire::EncodeError;
 
 use super::{Link, Peer};
-use crate::adj_rib_out::{AdjRibOut, Export};
-use crate::decide::LOCAL_PREF;
+use crate::adj_rib_out::{AdjRibOut, Tables};
+use crate::export::{Export, Offered, Shelf, Target, Teller, Withheld, export};
+use crate::loc_rib::{Candidate, LocRib};
 use crate::output::ConnId;
+use crate::policy::View;
 use crate::session::State;
 use crate::speaker::Shared;
 
@@ -17,58 +18,86 @@ impl Peer {
     /// A session has begun: everything is to be told, then End-of-RIB.
     pub(super) fn open_rib_out(&mut self, now: Moment, conn: ConnId, shared: &mut Shared) {
         if let Some(link) = self.link_mut(conn) {
-            link.rib_out = AdjRibOut::open(&link.codec.families, &shared.view.originated);
+            link.rib_out = AdjRibOut::open(&link.codec.families);
             link.established_at = now;
         }
-        self.renew_exports(now, shared);
+        self.renew_target(now, shared);
     }
 
-    /// What own prefixes are announced with: also after a change of addresses.
-    pub(crate) fn renew_exports(&mut self, now: Moment, shared: &mut Shared) {
+    /// What exports to the peer depend on may be new: after a change of addresses or configuration.
+    pub(crate) fn renew_target(&mut self, now: Moment, shared: &mut Shared) {
+        let (index, config) = (self.index, &self.config);
         let Some(link) = self.links.iter_mut().find(|l| l.session.state() == State::Established) else { return };
-        let mut exports = BTreeMap::new();
-        for family in link.codec.families.iter().copied() {
-            let local = link.session.local.map(|local| local.ip().to_canonical());
-            let hop = local.and_then(|local| shared.view.addresses.next_hop_self(local, family));
-            match hop {
-                Some((next_hop, link_local)) => {
-                    let attributes = own_attributes(link.codec.ibgp, shared);
-                    exports.insert(family, Arc::new(Export { attributes, next_hop, link_local }));
-                }
-                None if shared.view.originated.iter().any(|own| own.family() == family) => {
-                    let at = local.map(|local| format!(" ({local})")).unwrap_or_default();
-                    let text = format!(
-                        "peer {}: no {family} prefix is announced to it: the device that holds our end of the session{at} \
-                         has no {family} address; give it one",
-                        self.config.id
-                    );
-                    shared.out.notice(now, &mut self.budget, true, text);
-                }
-                None => {}
-            }
+        let Some(agreed) = link.session.agreed() else { return };
+        let local = link.session.local.map(|local| local.ip().to_canonical());
+        let hop = |family| local.and_then(|local| shared.view.addresses.next_hop_self(local, family));
+        let target = Target {
+            index,
+            address: config.id.address,
+            router_id: agreed.router_id,
+            external: !agreed.wire.ibgp,
+            client: config.client,
+            mesh: config.mesh,
+            local_asn: shared.view.local_asn,
+            next_hop: config.next_hop,
+            own_hops: Family::BOTH.map(hop),
+            add_path: Family::BOTH.map(|family| {
+                link.codec.add_path_send.contains(&family).then_some(usize::from(config.add_path.send.max(1)))
+            }),
+        };
+        if link.target.as_ref() == Some(&target) && link.reflector == shared.view.reflector {
+            return;
         }
-        if exports != link.exports {
-            link.exports = exports;
-            for prefix in &shared.view.originated {
-                link.rib_out.touch(*prefix);
+        link.target = Some(target);
+        link.reflector = shared.view.reflector;
+        link.rib_out.look_at_all();
+        self.tell_missing_hops(now, shared);
+    }
+
+    /// Says so when own prefixes of a family cannot be announced because we have no address of it there.
+    pub(crate) fn tell_missing_hops(&mut self, now: Moment, shared: &mut Shared) {
+        let Some(link) = self.links.iter().find(|l| l.session.state() == State::Established) else { return };
+        let Some(target) = &link.target else { return };
+        let local = link.session.local.map(|local| local.ip().to_canonical());
+        for family in Family::BOTH.into_iter().filter(|family| link.codec.families.contains(family)) {
+            let own = || shared.view.own.announced().keys().any(|own| own.family() == family);
+            if target.own_hops[family as usize].is_none() && own() {
+                let at = local.map(|local| format!(" ({local})")).unwrap_or_default();
+                let text = format!(
+                    "peer {}: no {family} prefix is announced to it: the device that holds our end of the session{at} \
+                     has no {family} address; give it one",
+                    self.config.id
+                );
+                shared.out.notice(now, &mut self.budget, true, text);
             }
         }
     }
 
-    /// A prefix is originated, or no longer.
+    /// Something about the prefix may be new.
     pub(crate) fn touch(&mut self, prefix: Prefix) {
         for link in self.links.iter_mut().filter(|link| link.session.state() == State::Established) {
-            if link.codec.families.contains(&prefix.family()) {
-                link.rib_out.touch(prefix);
-            }
+            link.rib_out.touch(prefix);
         }
+    }
+
+    /// Anything that the peer is told may be new.
+    pub(crate) fn look_at_all(&mut self) {
+        for link in self.links.iter_mut().filter(|link| link.session.state() == State::Established) {
+            link.rib_out.look_at_all();
+        }
+    }
+
+    /// Is the peer to hear of learnt paths?
+    pub(crate) fn takes_transit(&self, view: &View) -> bool {
+        let mut links = self.links.iter().filter(|link| link.session.state() == State::Established);
+        links.any(|link| link.target.as_ref().is_some_and(|target| target.takes_transit(view)))
     }
 
     /// Tells everything again.
-    pub(crate) fn tell_again(&mut self, shared: &Shared) {
+    pub(crate) fn tell_again(&mut self) {
         for link in self.links.iter_mut().filter(|link| link.session.state() == State::Established) {
-            for family in Family::BOTH.into_iter().filter(|family| link.codec.families.contains(family)) {
-                link.rib_out.refresh(family, &shared.view.originated);
+            for family in link.codec.families.clone() {
+                link.rib_out.refresh(family);
             }
         }
     }
@@ -84,26 +113,19 @@ impl Peer {
     pub(super) fn write(&mut self, now: Moment, budget: &mut usize, shared: &mut Shared) {
         let Some(link) = self.links.iter_mut().find(|l| l.session.state() == State::Established) else { return };
         while *budget > 0 && link.rib_out.has_pending() && link.has_room() {
-            let slice = (*budget).min(1000);
-            let before = link.rib_out.pending();
-            let Link { rib_out, exports, .. } = &mut *link;
-            let originated = &shared.view.originated;
-            let batch = rib_out.next_batch(slice, |prefix| {
-                let export = exports.get(&prefix.family()).filter(|_| originated.contains(prefix));
-                export.cloned()
-            });
-            *budget = budget.saturating_sub(before - link.rib_out.pending() + 1);
-            let codec = &link.codec;
+            let Link { rib_out, target: Some(target), codec, .. } = &mut *link else { return };
+            let Shared { view, rib, shelf, .. } = &mut *shared;
+            let mut tables = Told { target, view, rib, shelf };
+            let batch = rib_out.next_batch((*budget).min(1000), &mut tables);
+            *budget = budget.saturating_sub(batch.looked_at.max(1));
             let mut updates = Vec::new();
             let mut failed = None;
             // Withdrawals go first, and never wait.
-            for prefixes in batch.withdraw.values() {
-                collect(wire::encode_withdraw(&without_ids(prefixes), codec), &mut updates, &mut failed);
+            for paths in batch.withdraw.values() {
+                collect(wire::encode_withdraw(paths, codec), &mut updates, &mut failed);
             }
-            for ((_, export), prefixes) in &batch.announce {
-                let hop = (export.next_hop, export.link_local);
-                let packed = wire::encode_announce(&without_ids(prefixes), hop.0, hop.1, &export.attributes, codec);
-                collect(packed, &mut updates, &mut failed);
+            for ((_, export), paths) in batch.announce {
+                collect(shared.packed.announce(&export, paths, codec), &mut updates, &mut failed);
             }
             for family in batch.end_of_rib {
                 collect(wire::encode_end_of_rib(family, codec).map(|m| vec![m]), &mut updates, &mut failed);
@@ -137,17 +159,63 @@ fn collect(
     }
 }
 
-/// Attributes of a prefix of our own (RFC 4271 section 5.1): to another AS with ours on the path and no LOCAL_PREF.
-fn own_attributes(ibgp: bool, shared: &Shared) -> Arc<Attributes> {
-    Arc::new(Attributes {
-        origin: Origin::Igp,
-        as_path: if ibgp { AsPath::default() } else { AsPath::sequence([shared.view.local_asn]) },
-        local_pref: ibgp.then_some(LOCAL_PREF),
-        ..Attributes::default()
-    })
+/// Own prefixes and the Loc-RIB, as one peer is told of them.
+struct Told<'a> {
+    target: &'a Target,
+    view: &'a View,
+    rib: &'a LocRib,
+    shelf: &'a mut Shelf,
 }
 
-/// No many paths yet: all have path identifier 0, which is not sent.
-fn without_ids(prefixes: &[Prefix]) -> Vec<(Prefix, u32)> {
-    prefixes.iter().map(|prefix| (*prefix, 0)).collect()
+impl Told<'_> {
+    fn export(&mut self, prefix: &Prefix, path: Offered<'_>) -> Result<Arc<Export>, Withheld> {
+        export(prefix, path, self.target, self.view).map(|export| self.shelf.share(export))
+    }
+}
+
+impl Tables for Told<'_> {
+    fn own_after(&self, after: Option<Prefix>, at_most: usize) -> Vec<Prefix> {
+        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let behind = self.view.own.announced().range((from, std::ops::Bound::Unbounded));
+        behind.take(at_most).map(|(prefix, _)| *prefix).collect()
+    }
+
+    fn learnt_after(&self, after: Option<Prefix>, at_most: usize) -> Vec<Prefix> {
+        match self.target.takes_transit(self.view) {
+            true => self.rib.prefixes_after(after, at_most),
+            false => Vec::new(),
+        }
+    }
+
+    fn wanted(&mut self, prefix: &Prefix, paths: &mut Vec<(u32, Arc<Export>)>) {
+        let view = self.view;
+        let add_path = self.target.add_path[prefix.family() as usize];
+        let most = add_path.unwrap_or(1);
+        let id = |local: u32| if add_path.is_some() { local } else { 0 };
+        if let Some(attributes) = view.own.of(prefix) {
+            // Whatever else there is for it, this node is where it is.
+            let own = self.export(prefix, Offered::Own { attributes });
+            paths.extend(own.map(|export| (id(Candidate::OWN_ID), export)));
+            return;
+        }
+        if !self.target.takes_transit(view) {
+            return;
+        }
+        let rib = self.rib;
+        for candidate in rib.usable(prefix) {
+            let origins = rib.origins(candidate.peer);
+            let teller = Teller {
+                peer: candidate.peer,
+                router_id: origins.router_id,
+                external: origins.external,
+                client: origins.client,
+            };
+            let exported = self.export(prefix, Offered::Learnt { route: &candidate.route, teller });
+            paths.extend(exported.map(|export| (id(candidate.local_id), export)));
+            // Without path identifiers it is the best path or none: another one is not what we forward by.
+            if add_path.is_none() || paths.len() >= most {
+                return;
+            }
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Work on all paths of a peer, in slices.
 
-use model::{Family, Moment, Prefix};
+use model::{Family, Moment};
 
 use super::Peer;
+use crate::adj_rib_in::PathKey;
 use crate::graceful::LastLongLived;
 use crate::output::ConnId;
 use crate::speaker::Shared;
@@ -10,7 +11,7 @@ use crate::speaker::Shared;
 /// A walk over the accepted paths: takes away those of old sessions, asks the policy again, decides again.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
-    after: Option<Prefix>,
+    after: Option<PathKey>,
     /// Paths of earlier generations than this go, by family.
     sweep_below: [u32; 2],
     /// What is left of earlier sessions is long-lived stale from now on, by family (RFC 9494).
@@ -71,40 +72,42 @@ impl Peer {
         }
         let Some(mut walk) = self.walk.take() else { return };
         let ahead = self.rib_in.accepted_after(walk.after).take(*budget);
-        let slice: Vec<_> = ahead.map(|(prefix, accepted)| (prefix, accepted.clone())).collect();
+        let slice: Vec<_> = ahead.map(|(path, accepted)| (path, accepted.clone())).collect();
         // A slice that is not full holds the end.
         if slice.len() == *budget {
-            walk.after = slice.last().map(|(prefix, _)| *prefix);
+            walk.after = slice.last().map(|(path, _)| *path);
             self.walk = Some(walk.clone());
         }
         *budget -= slice.len();
         let mut last = LastLongLived::default();
-        for (prefix, mut accepted) in slice {
+        for (path, mut accepted) in slice {
+            let (prefix, id) = path;
+            let place = (self.index, id);
             if accepted.generation < walk.sweep_below[prefix.family() as usize] {
-                self.rib_in.remove_accepted(&prefix);
-                shared.rib.withdraw(prefix, self.index);
+                self.rib_in.remove_accepted(&path);
+                shared.rib.withdraw(prefix, place);
                 continue;
             }
             let view = &shared.view;
             let refusal = view.refuse_prefix(&prefix).or_else(|| view.refuse_attributes(&accepted.route.attributes));
             if let Some(refusal) = refusal {
-                self.rib_in.refuse(prefix, refusal);
-                shared.rib.withdraw(prefix, self.index);
+                self.rib_in.refuse(path, refusal);
+                shared.rib.withdraw(prefix, place);
                 continue;
             }
             let stale = !self.live || accepted.generation < self.rib_in.generation();
             let ineligible = view.ineligible(&accepted.route, self.external, self.config.id.address, self.local);
             if stale && walk.long_lived[prefix.family() as usize] {
                 let Some(route) = last.mark(&accepted.route) else {
-                    self.rib_in.remove_accepted(&prefix);
-                    shared.rib.withdraw(prefix, self.index);
+                    self.rib_in.remove_accepted(&path);
+                    shared.rib.withdraw(prefix, place);
                     continue;
                 };
                 accepted.route = route;
-                self.rib_in.set_route(prefix, accepted.route.clone());
-                shared.rib.offer(prefix, self.index, accepted.route, ineligible);
+                self.rib_in.set_route(&path, accepted.route.clone());
+                shared.rib.offer(prefix, place, accepted.route, ineligible);
             }
-            shared.rib.amend(prefix, self.index, stale, ineligible);
+            shared.rib.amend(prefix, place, stale, ineligible);
         }
     }
 }

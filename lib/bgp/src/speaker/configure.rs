@@ -29,6 +29,7 @@ impl Speaker {
             self.shared.view.local_asn = settings.local_asn;
             self.shared.view.router_id = settings.router_id;
         }
+        self.shared.view.reflector = settings.reflector;
         let pools = before.pools != settings.pools;
         if pools {
             self.shared.view.set_pools(settings.pools.clone());
@@ -37,11 +38,25 @@ impl Speaker {
         for (id, peer) in wanted {
             self.configure(now, id, peer, identity || was_shut);
         }
+        let mut touched = self.shared.view.own.configure(&settings.originate);
+        if pools {
+            // What of our own is a slice, and so for nodes, may be different.
+            touched = self.shared.view.own.announced().keys().copied().collect();
+        }
+        self.touch_all(&touched);
+        self.renew_interest();
+        if before.reflector != settings.reflector {
+            // Another CLUSTER_ID: other loops.
+            self.each(|peer, shared| {
+                peer.walk_all(0);
+                peer.renew_target(now, shared);
+            });
+        }
         if pools || before.max_paths != settings.max_paths {
             self.each(|peer, shared| {
                 peer.walk_all(0);
                 // What was refused was not kept, and may be good now.
-                if pools && peer.rib_in.refused_from(None).next().is_some() && !peer.ask_again(now, shared) {
+                if pools && peer.rib_in.all_refused().next().is_some() && !peer.ask_again(now, shared) {
                     let text = format!(
                         "peer {}: the pools have changed, and it does not answer to route refresh: `biplane bgp reset {}` \
                          makes it announce again what was refused",
@@ -70,7 +85,7 @@ impl Speaker {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             let shared = &mut self.shared;
             if soft && peer.is_live() {
-                peer.tell_again(shared);
+                peer.tell_again();
                 match peer.ask_again(now, shared) {
                     true => done.push(format!("{id}: asked to announce again, and told again")),
                     false => done.push(format!("{id}: told again; it does not answer to route refresh itself")),
@@ -131,7 +146,9 @@ impl Speaker {
         };
         let returned = std::mem::take(&mut peer.gone);
         let before = std::mem::replace(&mut peer.config, config);
-        let key = |c: &PeerConfig| (c.asn, c.local_address, c.key_generation);
+        // More or fewer paths change nothing that was agreed; some or none do.
+        let add_path = |c: &PeerConfig| (c.add_path.send > 0, c.add_path.receive);
+        let key = |c: &PeerConfig| (c.asn, c.local_address, c.key_generation, add_path(c));
         if reset || returned || key(&before) != key(&peer.config) {
             let cease = Notification::cease(cease::OTHER_CHANGE, "");
             // Paths of another AS are not to outlive it; a new key or source address changes nothing about them.
@@ -140,6 +157,10 @@ impl Speaker {
             peer.stop(now, &cease, &mut self.shared);
         } else {
             peer.check_bound(now, &mut self.shared);
+            if before.client != peer.config.client {
+                peer.introduce(&mut self.shared);
+            }
+            peer.renew_target(now, &mut self.shared);
             if !peer.is_live() && (before.port, before.passive) != (peer.config.port, peer.config.passive) {
                 peer.dial_now(now, &mut self.shared);
             }

@@ -6,9 +6,11 @@ use model::{Family, PeerId, Prefix};
 use wire::Attributes;
 
 use super::Speaker;
+use crate::adj_rib_in::PathKey;
 use crate::counters::{Counters, Way};
 use crate::loc_rib::Candidate;
 use crate::peer::Peer;
+use crate::policy::Refusal;
 use crate::session::State;
 use crate::status::{Direction, FamilyCounts, PathStatus, PeerStatus, RoutesQuery, Stranger};
 use crate::timers::Timer;
@@ -73,11 +75,12 @@ impl Speaker {
 
     fn loc(&self, query: &RoutesQuery) -> Vec<PathStatus> {
         let mut found = Vec::new();
-        let own = self.shared.view.originated.iter().filter(|_| query.peer.is_none());
-        for prefix in own.filter(|own| query.prefix.is_none_or(|wanted| wanted == **own)).take(query.limit) {
+        let own = self.shared.view.own.announced().iter().filter(|_| query.peer.is_none());
+        let own = own.filter(|(own, _)| query.prefix.is_none_or(|wanted| wanted == **own));
+        for (prefix, attributes) in own.take(query.limit) {
             let mut status = bare(*prefix, None, "originated here".to_owned());
             status.best = true;
-            status.origin = "igp".to_owned();
+            describe(&mut status, attributes);
             found.push(status);
         }
         for (prefix, candidates, set) in self.shared.rib.entries(query.prefix) {
@@ -95,20 +98,20 @@ impl Speaker {
     }
 
     fn received(&self, peer: &Peer, query: &RoutesQuery) -> Vec<PathStatus> {
-        let id = &peer.config.id;
-        let of_accepted = |prefix: Prefix| {
-            let (candidate, multipath) = self.shared.rib.of_peer(&prefix, peer.index)?;
+        let peer_id = &peer.config.id;
+        let of_accepted = |(prefix, id): PathKey| {
+            let (candidate, multipath) = self.shared.rib.of_peer(&prefix, peer.index, id)?;
             let best = candidate.reason == crate::Reason::Best;
-            Some(of_candidate(prefix, id, candidate, best, multipath))
+            Some(of_candidate(prefix, peer_id, candidate, best, multipath))
         };
+        let of_refused =
+            |(path, refusal): (&PathKey, &Refusal)| bare(path.0, Some(peer_id.clone()), refusal.to_string());
         if let Some(prefix) = query.prefix {
-            let refused =
-                peer.rib_in.refused(&prefix).map(|refusal| bare(prefix, Some(id.clone()), refusal.to_string()));
-            return of_accepted(prefix).into_iter().chain(refused).collect();
+            let accepted = peer.rib_in.accepted(&prefix).filter_map(|(path, _)| of_accepted(path));
+            return accepted.chain(peer.rib_in.refused(&prefix).map(of_refused)).collect();
         }
-        let accepted = peer.rib_in.accepted_after(None).filter_map(|(prefix, _)| of_accepted(prefix));
-        let refused = peer.rib_in.refused_from(None);
-        let refused = refused.map(|(prefix, refusal)| bare(*prefix, Some(id.clone()), refusal.to_string()));
+        let accepted = peer.rib_in.accepted_after(None).filter_map(|(path, _)| of_accepted(path));
+        let refused = peer.rib_in.all_refused().map(of_refused);
         accepted.take(query.limit).chain(refused.take(query.limit)).collect()
     }
 
@@ -157,9 +160,10 @@ impl Speaker {
 /// What a peer was told.
 fn sent(peer: &Peer, query: &RoutesQuery) -> Vec<PathStatus> {
     let Some(link) = peer.furthest() else { return Vec::new() };
-    let told = link.rib_out.iter().filter(|(prefix, _)| query.prefix.is_none_or(|wanted| wanted == **prefix));
-    let status = told.take(query.limit).map(|(prefix, export)| {
-        let mut status = bare(*prefix, Some(peer.config.id.clone()), "announced".to_owned());
+    let told = link.rib_out.told_from(query.prefix);
+    let told = told.take_while(|(prefix, ..)| query.prefix.is_none_or(|wanted| wanted == *prefix));
+    let status = told.take(query.limit).map(|(prefix, _, export)| {
+        let mut status = bare(prefix, Some(peer.config.id.clone()), "announced".to_owned());
         status.next_hop = Some(export.next_hop);
         describe(&mut status, &export.attributes);
         status

@@ -1,0 +1,264 @@
+//! What leaves the Loc-RIB: [`export`] is the one door through which a path goes to a peer, own ones too.
+//!
+//! In the order in which it asks:
+//! 1. Nothing goes back to whom it came from, by the peer or by ORIGINATOR_ID.
+//! 2. NO_ADVERTISE goes to nobody; NO_EXPORT and NO_EXPORT_SUBCONFED to no other AS (RFC 1997).
+//! 3. Own prefixes go to everybody, but to nodes of the mesh only slices of the pools.
+//! 4. From inside the AS to inside the AS only as a reflector, and of client and other peer at least one is a client
+//!    (RFC 4456 section 6). All other transit needs a policy that says so: by default there is none (RFC 8212).
+//! 5. The attributes are made what the peer may see (RFC 4271 sections 5.1 and 9.2, RFC 4456 section 8).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use model::{Asn, Family, Prefix};
+use serde::{Deserialize, Serialize};
+use wire::Attributes;
+use wire::community::{NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED};
+
+use crate::decide::LOCAL_PREF;
+use crate::loc_rib::PeerIndex;
+use crate::policy::View;
+use crate::route::Route;
+
+/// What an announcement says besides the prefix. Prefixes are grouped by it, so many share one UPDATE.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Export {
+    pub(crate) attributes: Arc<Attributes>,
+    pub(crate) next_hop: IpAddr,
+    pub(crate) link_local: Option<Ipv6Addr>,
+}
+
+/// Which next hop a peer is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NextHopChoice {
+    /// Our address to another AS; inside the AS the one that came with the path.
+    #[default]
+    Auto,
+    /// Our address, also for paths of another AS that go to peers of our own. Not for reflected paths: a reflector is
+    /// no router on their way (RFC 4456 section 10).
+    #[serde(rename = "self")]
+    Own,
+    /// The one that came with the path, also to another AS (RFC 4271 section 5.1.3, third party).
+    Keep,
+}
+
+/// The peer that a path is offered to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) index: PeerIndex,
+    pub(crate) address: IpAddr,
+    pub(crate) router_id: Ipv4Addr,
+    /// In another AS.
+    pub(crate) external: bool,
+    /// Our client, if we reflect.
+    pub(crate) client: bool,
+    /// A node, made a peer from its claim.
+    pub(crate) mesh: bool,
+    /// Our AS number in this session.
+    pub(crate) local_asn: Asn,
+    pub(crate) next_hop: NextHopChoice,
+    /// Our own address as next hop, by family.
+    pub(crate) own_hops: [Option<(IpAddr, Option<Ipv6Addr>)>; 2],
+    /// Most paths that it is told with path identifiers, by family; `None`: the best one, without.
+    pub(crate) add_path: [Option<usize>; 2],
+}
+
+/// Who told us a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Teller {
+    pub(crate) peer: PeerIndex,
+    pub(crate) router_id: Ipv4Addr,
+    pub(crate) external: bool,
+    pub(crate) client: bool,
+}
+
+/// A path as it stands in the Loc-RIB, or a prefix of our own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Offered<'a> {
+    /// Originated here, with these attributes; see [`crate::origination`].
+    Own { attributes: &'a Arc<Attributes> },
+    /// Learnt.
+    Learnt { route: &'a Route, teller: Teller },
+}
+
+/// Why a peer is not told a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Withheld {
+    /// It came from that peer, or began there.
+    Back,
+    /// A community forbids it (RFC 1997).
+    Community,
+    /// From a peer inside the AS to another one, and we are no reflector.
+    Internal,
+    /// From a peer inside the AS to another one, and neither is a client of ours.
+    NoClient,
+    /// Transit, and no policy allows it (RFC 8212).
+    NoPolicy,
+    /// Nodes of the mesh take slices of the pools only.
+    NotForNodes,
+    /// The announced aggregate stands for it.
+    Summarised,
+    /// We have no address of the family that the peer could send to.
+    NoNextHop,
+    /// Its next hop is the peer itself.
+    ItsOwnNextHop,
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Withheld::Back => "not announced: it came from there",
+            Withheld::Community => "not announced: a well-known community forbids it",
+            Withheld::Internal => "not announced: from inside the AS, and this node is no reflector",
+            Withheld::NoClient => "not announced: neither this peer nor the one that it came from is a client",
+            Withheld::NoPolicy => "not announced: no export policy allows transit",
+            Withheld::NotForNodes => "not announced: nodes take slices of the pools only",
+            Withheld::Summarised => "not announced: its aggregate is (summaryOnly)",
+            Withheld::NoNextHop => "not announced: this node has no address of that family on the session's device",
+            Withheld::ItsOwnNextHop => "not announced: its next hop is the peer itself",
+        })
+    }
+}
+
+impl Target {
+    /// Could anything but own prefixes ever be announced to it?
+    pub(crate) fn takes_transit(&self, view: &View) -> bool {
+        !self.external && view.reflector.is_some()
+    }
+}
+
+/// What a peer is to be told of a path.
+///
+/// # Errors
+/// Why it is told nothing.
+pub(crate) fn export(prefix: &Prefix, path: Offered<'_>, to: &Target, view: &View) -> Result<Export, Withheld> {
+    let from = match path {
+        Offered::Own { attributes } => attributes,
+        Offered::Learnt { route, .. } => &route.attributes,
+    };
+    let origin = match path {
+        Offered::Own { .. } => None,
+        Offered::Learnt { teller, .. } => Some(from.originator_id.unwrap_or(teller.router_id)),
+    };
+    if let Offered::Learnt { teller, .. } = path
+        && (teller.peer == to.index || (!to.external && !teller.external && origin == Some(to.router_id)))
+    {
+        return Err(Withheld::Back);
+    }
+    if forbids(&from.communities, to.external) {
+        return Err(Withheld::Community);
+    }
+    let reflects = match path {
+        Offered::Own { .. } => {
+            view.withhold_own(prefix, to.mesh)?;
+            None
+        }
+        Offered::Learnt { teller, .. } if !teller.external && !to.external => {
+            let cluster = view.reflector.ok_or(Withheld::Internal)?;
+            if !teller.client && !to.client {
+                return Err(Withheld::NoClient);
+            }
+            Some(cluster)
+        }
+        Offered::Learnt { .. } => return Err(Withheld::NoPolicy),
+    };
+    let mut attributes = Attributes::clone(from);
+    tidy(&mut attributes);
+    if to.external {
+        attributes.as_path.prepend(to.local_asn);
+        attributes.local_pref = None;
+        attributes.originator_id = None;
+        attributes.cluster_list.clear();
+        if matches!(path, Offered::Learnt { .. }) {
+            attributes.med = None;
+        }
+    } else {
+        attributes.local_pref = Some(attributes.local_pref.unwrap_or(LOCAL_PREF));
+    }
+    if let Some(cluster) = reflects {
+        attributes.originator_id = origin;
+        attributes.cluster_list.insert(0, cluster);
+    }
+    let (next_hop, link_local) = next_hop(prefix.family(), path, to, reflects.is_some())?;
+    Ok(Export { attributes: Arc::new(attributes), next_hop, link_local })
+}
+
+/// RFC 1997.
+fn forbids(communities: &[u32], external: bool) -> bool {
+    communities.iter().any(|community| match *community {
+        NO_ADVERTISE => true,
+        NO_EXPORT | NO_EXPORT_SUBCONFED => external,
+        _ => false,
+    })
+}
+
+/// Communities sorted, each once: what is equal then looks equal, and shares an UPDATE.
+fn tidy(attributes: &mut Attributes) {
+    attributes.communities.sort_unstable();
+    attributes.communities.dedup();
+    attributes.large_communities.sort_unstable();
+    attributes.large_communities.dedup();
+}
+
+/// The next hop that the peer is given (RFC 4271 section 5.1.3, RFC 4456 section 10).
+fn next_hop(
+    family: Family,
+    path: Offered<'_>,
+    to: &Target,
+    reflected: bool,
+) -> Result<(IpAddr, Option<Ipv6Addr>), Withheld> {
+    let kept = match path {
+        Offered::Own { .. } => None,
+        // A link-local address means nothing on another link.
+        Offered::Learnt { route, .. } if is_link_local(&route.next_hop) => None,
+        Offered::Learnt { route, .. } => match to.next_hop {
+            _ if reflected => Some(route.next_hop),
+            NextHopChoice::Keep => Some(route.next_hop),
+            NextHopChoice::Auto if !to.external => Some(route.next_hop),
+            NextHopChoice::Auto | NextHopChoice::Own => None,
+        },
+    };
+    let Some(kept) = kept else { return to.own_hops[family as usize].ok_or(Withheld::NoNextHop) };
+    if kept == to.address {
+        return Err(Withheld::ItsOwnNextHop);
+    }
+    Ok((kept, None))
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// Exports that are equal are kept once, however many peers and prefixes share them.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    exports: BTreeSet<Arc<Export>>,
+    /// Size at which it is looked through for what nobody holds any more.
+    full: usize,
+}
+
+impl Shelf {
+    const SMALL: usize = 1024;
+
+    /// The one copy of an export.
+    pub(crate) fn share(&mut self, export: Export) -> Arc<Export> {
+        if let Some(known) = self.exports.get(&export) {
+            return known.clone();
+        }
+        if self.exports.len() >= self.full.max(Self::SMALL) {
+            self.exports.retain(|export| Arc::strong_count(export) > 1);
+            self.full = self.exports.len() * 2;
+        }
+        let export = Arc::new(export);
+        self.exports.insert(export.clone());
+        export
+    }
+}
+
+#[cfg(test)]
+mod tests;
