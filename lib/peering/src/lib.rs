@@ -1,9 +1,15 @@
 //! TCP for BGP: listens, dials, reads, writes, closes; TCP MD5 (RFC 2385). Knows nothing of BGP.
 //!
+//! [`Bfd`] is the UDP side of BFD, on a thread of its own.
+//!
 //! [`Peering`] takes a [`Command`] and answers with [`Event`]s. Reading is held back by the reader: see [`Event::Bytes`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod bfd_event;
+mod bfd_priority;
+mod bfd_socket;
+mod bfd_thread;
 mod conn;
 mod event;
 mod key;
@@ -13,6 +19,8 @@ mod peering;
 mod scope;
 mod words;
 
+pub use bfd_event::{BfdCommand, BfdEvent};
+pub use bfd_thread::Bfd;
 pub use conn::{DIAL, FLUSH, UNSENT};
 pub use event::{Command, Event};
 pub use key::{KEY_MAX, Key, KeyError};
