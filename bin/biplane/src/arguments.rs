@@ -180,6 +180,9 @@ pub(crate) enum BgpCommand {
         /// Keep the session; ask for the routes again and send ours again
         #[arg(long)]
         soft: bool,
+        /// Keep no path over the reset, here nor at the peer (without it, peers that agreed on graceful restart do)
+        #[arg(long, conflicts_with = "soft")]
+        hard: bool,
     },
 }
 

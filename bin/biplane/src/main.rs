@@ -66,8 +66,8 @@ fn ask(socket: &Path, command: Command) -> Result<(), Failure> {
             Command::Monitor(args) => monitor(&client, &args).await,
             Command::Version(args) => version(&client, &args).await,
             Command::Mode(ModeCommand::Switch(args)) => switch::run(&client, &args).await,
-            Command::Bgp(BgpCommand::Reset { peer, all: _, soft }) => {
-                operate(&client, &Operation::BgpReset { peer, soft }).await
+            Command::Bgp(BgpCommand::Reset { peer, all: _, soft, hard }) => {
+                operate(&client, &Operation::BgpReset { peer, soft, hard }).await
             }
             Command::Config(ConfigCommand::Reload) => operate(&client, &Operation::Reload).await,
             Command::Status(args) => {

@@ -101,6 +101,8 @@ pub(crate) fn capabilities(promise: Option<&Promise>) -> Vec<Capability> {
 pub(crate) struct Pledge {
     /// N bit on both sides: a NOTIFICATION does not end it, but for a hard reset.
     pub(crate) notification: bool,
+    /// R bit: it has just restarted, and may tell what it learnt only when its other peers have told it everything.
+    pub(crate) restarting: bool,
     /// The peer is back within this.
     pub(crate) restart_time: Duration,
     /// Families whose forwarding it keeps over a restart; the F bit: it has kept it.
@@ -115,7 +117,8 @@ impl Pledge {
         let ours = ours?;
         // The last of several counts (RFC 5492 leaves it open; RFC 4724 section 3 says so).
         let mut pledge = theirs.iter().rev().find_map(|capability| match capability {
-            Capability::GracefulRestart { notification, restart_time, families, .. } => Some(Pledge {
+            Capability::GracefulRestart { restarting, notification, restart_time, families } => Some(Pledge {
+                restarting: *restarting,
                 notification: *notification,
                 restart_time: Duration::from_secs((*restart_time).into()),
                 families: families.iter().copied().collect(),
@@ -166,6 +169,8 @@ pub(crate) fn retention(
         Cause::TcpLost(_) => restart.or((!broken.is_zero()).then_some((Rule::Broken, broken))),
         // Silence is how a restart looks from far away; with the N bit RFC 8538 section 4 asks for it in so many words.
         Cause::HoldExpired(_) | Cause::SendHoldExpired => restart,
+        // The same seen from there: it has not heard us. Its forwarding is none the worse for it.
+        Cause::Received(said) if matches!(said.code, code::HOLD_TIMER | code::SEND_HOLD_TIMER) => restart,
         Cause::Received(said) if is_hard(said) => None,
         Cause::Stopped(said) if is_permanent(said) => None,
         Cause::Error(error) if is_permanent(&error.notification) => None,
@@ -275,6 +280,7 @@ mod tests {
     fn pledge(notification: bool) -> Pledge {
         Pledge {
             notification,
+            restarting: false,
             restart_time: Duration::from_secs(60),
             families: BTreeMap::from([(Family::V4, false)]),
             long_lived: BTreeMap::new(),
@@ -300,7 +306,7 @@ mod tests {
             (Cause::Received(cease(cease::SHUTDOWN)), kept, None, None),
             (Cause::Received(cease(cease::DECONFIGURED)), kept, None, None),
             (Cause::Received(cease(cease::RESET)), kept, None, None),
-            (Cause::Received(Notification::hold_timer_expired()), kept, None, None),
+            (Cause::Received(Notification::hold_timer_expired()), kept, kept, None),
             (Cause::Received(hard_reset(&cease(cease::RESET))), None, None, None),
             (Cause::Stopped(cease(cease::RESET)), kept, None, None),
             (Cause::Stopped(cease(cease::OTHER_CHANGE)), kept, None, None),

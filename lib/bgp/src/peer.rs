@@ -345,7 +345,7 @@ impl Peer {
         self.meet_again(now, agreed.pledge.as_ref(), &agreed.wire.families);
         self.timers.stop(Timer::ConnectRetry);
         self.timers.stop(Timer::IdleHold);
-        self.end_of_rib_limit = now + Self::END_OF_RIB;
+        self.end_of_rib_limit = now + self.end_of_rib_wait(agreed.pledge.as_ref(), shared);
         self.end_of_rib_promised = agreed.end_of_rib;
         self.timers.set(Timer::EndOfRib, self.end_of_rib_limit);
         self.await_silence(now);

@@ -139,6 +139,8 @@ const BGP: &[Field] = &[
         Leaf::Int { min: 0, max: 86_400, unit: "seconds" },
         "How long the paths of a peer outlive its TCP session when that broke without a NOTIFICATION; its hold time if absent.",
     ),
+    section("gracefulRestart", GRACEFUL_RESTART, "Restarts, ours and of peers (RFC 4724, 8538, 9494)."),
+    section("gracefulShutdown", GRACEFUL_SHUTDOWN, "Sessions that are about to go (RFC 8326)."),
     leaf("maxPrefixes", PREFIXES, "Most prefixes that one peer may announce before its session is closed."),
     leaf("maxPaths", Leaf::Int { min: 1, max: 64, unit: "" }, "Most equal paths that become one kernel route."),
     field("prefixSets", policies::PREFIX_SETS, "Named sets of prefixes, for policies."),
@@ -157,6 +159,33 @@ const BGP: &[Field] = &[
     },
 ];
 
+const GRACEFUL_RESTART: &[Field] = &[
+    leaf("enabled", Leaf::Bool, "Tell peers that we keep forwarding over a restart, and keep their paths over theirs."),
+    leaf(
+        "restartTime",
+        Leaf::Int { min: 0, max: 4095, unit: "seconds" },
+        "We are back within this; so long we wait for peers at most, unless staleTime says otherwise.",
+    ),
+    leaf(
+        "longLived",
+        Leaf::Int { min: 0, max: 16_777_215, unit: "seconds" },
+        "How long stale paths live on after that as a last resort (RFC 9494); 0: not at all.",
+    ),
+];
+
+const GRACEFUL_SHUTDOWN: &[Field] = &[
+    leaf(
+        "honour",
+        Leaf::Bool,
+        "Prefer any other path to one with the community GRACEFUL_SHUTDOWN, whatever the policy says.",
+    ),
+    leaf(
+        "waitSeconds",
+        Leaf::Int { min: 0, max: 3600, unit: "seconds" },
+        "How long a drained node waits for its peers to move away before its sessions close.",
+    ),
+];
+
 const PEER: &[Field] = &[
     needed("address", Leaf::Address, "Address of the peer."),
     leaf("port", PORT, "TCP port that we dial."),
@@ -166,6 +195,11 @@ const PEER: &[Field] = &[
     leaf("holdTime", Leaf::HoldTime, "Hold time for this peer, in seconds."),
     leaf("maxPrefixes", PREFIXES, "Most prefixes that this peer may announce."),
     leaf("passive", Leaf::Bool, "Never dial, only listen."),
+    leaf(
+        "gracefulRestart",
+        Leaf::Bool,
+        "Take part in graceful restart with this peer; as bgp.gracefulRestart if absent.",
+    ),
     leaf("description", Leaf::Text, "Words for people."),
     leaf("import", Leaf::Name, "Policy on what the peer announces; slices of the pools alone are accepted if absent."),
     leaf("export", Leaf::Name, "Policy on what the peer is told; what is our own if absent."),

@@ -68,6 +68,8 @@ bgp:
   mesh: false
   holdTime: 9
   staleTime: 0
+  gracefulRestart: {enabled: false, restartTime: 60, longLived: 3600}
+  gracefulShutdown: {honour: false, waitSeconds: 30}
   maxPrefixes: 100
   maxPaths: 2
   prefixSets: {all: [0.0.0.0/0]}
@@ -109,6 +111,9 @@ api: {socket: /run/b.sock}
     assert_eq!((c.bgp.local_asn, c.bgp.port, c.bgp.mesh), (Asn(4_200_000_001), 1179, false));
     assert_eq!(c.bgp.router_id.unwrap().to_string(), "192.0.2.9");
     assert_eq!((c.bgp.hold_time, c.bgp.stale_time), (Duration::from_secs(9), Some(Duration::ZERO)));
+    let restart = c.bgp.graceful_restart;
+    let times = (restart.restart_time.as_secs(), restart.long_lived.as_secs(), c.bgp.graceful_shutdown.wait.as_secs());
+    assert_eq!((restart.enabled, c.bgp.graceful_shutdown.honour, times), (false, false, (60, 3600, 30)));
     assert_eq!((c.bgp.max_prefixes, c.bgp.max_paths), (100, 2));
     let [first, second] = c.bgp.peers.as_slice() else { panic!("{:?}", c.bgp.peers) };
     assert_eq!((first.port, first.passive, first.hold_time, &first.password_file), (179, false, None, &None));
@@ -392,7 +397,7 @@ fn peers() {
             "c.yaml:7:50: bgp.peers[1].localAddress: fd00::1 cannot reach 192.0.2.1; expected an ipv4 address",
             "c.yaml:8:17: bgp.peers[2].address: 192.0.2.1 is bgp.peers[1] too (c.yaml:7); expected each address once",
             "c.yaml:9:17: bgp.peers[3].address: 192.0.2.9 is this node's own node.address; expected the address of another speaker",
-            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, port, asn, localAddress, passwordFile, holdTime, maxPrefixes, passive, description, import, export; did you mean `asn`?",
+            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, port, asn, localAddress, passwordFile, holdTime, maxPrefixes, passive, gracefulRestart, description, import, export; did you mean `asn`?",
         ],
     )]);
 }
@@ -435,7 +440,7 @@ fn variables_and_flags() {
         "BIPLANE_MODE__X: unknown variable; expected BIPLANE_MODE, which has nothing below it",
         "BIPLANE_POOLS: not YAML: unclosed bracket '['; expected one document of `key: value` lines, indented by spaces",
         "BIPLANE_NODE__NAME: node.name: `A`; expected a node name of lower-case letters, digits, `-` and `.`, as in DNS; did you mean `a`?",
-        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, maxPrefixes, maxPaths, prefixSets, policies, meshImport, meshExport, peers; did you mean `bgp.mesh`?",
+        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, gracefulRestart, gracefulShutdown, maxPrefixes, maxPaths, prefixSets, policies, meshImport, meshExport, peers; did you mean `bgp.mesh`?",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
 }

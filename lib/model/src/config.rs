@@ -97,6 +97,10 @@ pub struct BgpConfig {
     /// How long the paths of a peer outlive its TCP session when that broke without a NOTIFICATION; default: its hold time.
     #[serde(with = "optional_seconds", rename = "staleTime")]
     pub stale_time: Option<Duration>,
+    /// Restarts, ours and of peers (RFC 4724, 8538, 9494).
+    pub graceful_restart: GracefulRestartConfig,
+    /// Sessions that are about to go (RFC 8326).
+    pub graceful_shutdown: GracefulShutdownConfig,
     /// Most prefixes that one peer may announce before its session is closed with Cease 6/1; default 20000.
     pub max_prefixes: u32,
     /// Most equal paths that become one kernel route; 1 to 64, default 16.
@@ -111,6 +115,31 @@ pub struct BgpConfig {
     pub mesh_export: Option<String>,
     /// Configured peers; addresses are unique.
     pub peers: Vec<BgpPeerConfig>,
+}
+
+/// Restarts, ours and of peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GracefulRestartConfig {
+    /// Tell peers that we keep forwarding over a restart, and keep their paths over theirs; default true.
+    pub enabled: bool,
+    /// We are back within this, and so long we wait for peers at most; whole seconds up to 4095, default 120.
+    #[serde(with = "seconds", rename = "restartTime")]
+    pub restart_time: Duration,
+    /// How long stale paths live on after that as a last resort; whole seconds below 2^24, default 0: not at all.
+    #[serde(with = "seconds", rename = "longLived")]
+    pub long_lived: Duration,
+}
+
+/// Sessions that are about to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GracefulShutdownConfig {
+    /// Prefer any other path to one with the community GRACEFUL_SHUTDOWN, whatever the policy says; default true.
+    pub honour: bool,
+    /// How long a drained node waits for its peers to move away before its sessions close; default 10 s.
+    #[serde(with = "seconds", rename = "waitSeconds")]
+    pub wait: Duration,
 }
 
 /// One configured peer.
@@ -134,6 +163,8 @@ pub struct BgpPeerConfig {
     pub max_prefixes: Option<u32>,
     /// Never dial, only listen; default false.
     pub passive: bool,
+    /// Take part in graceful restart with this peer; as [`GracefulRestartConfig::enabled`] if absent.
+    pub graceful_restart: Option<bool>,
     /// Words for people; shown in `biplane bgp peers`.
     pub description: Option<String>,
     /// Policy on what it announces; slices of the pools alone are accepted if absent (RFC 8212).
@@ -220,6 +251,12 @@ impl Config {
                 mesh: true,
                 hold_time: Duration::from_secs(90),
                 stale_time: None,
+                graceful_restart: GracefulRestartConfig {
+                    enabled: true,
+                    restart_time: Duration::from_secs(120),
+                    long_lived: Duration::ZERO,
+                },
+                graceful_shutdown: GracefulShutdownConfig { honour: true, wait: Duration::from_secs(10) },
                 max_prefixes: 20_000,
                 max_paths: 16,
                 prefix_sets: BTreeMap::new(),

@@ -10,6 +10,7 @@ mod coordination;
 mod destinations;
 mod ground;
 mod native;
+mod restart;
 mod stats;
 mod view;
 
@@ -141,6 +142,7 @@ impl Core {
             Event::PodsInstalled(result) => self.handle_pods_installed(now, result),
             Event::Operator(number, operation) => self.handle_operation(now, number, operation),
             Event::Timeout => self.native.speaker.handle_timeout(now),
+            Event::Terminate => return self.handle_terminate(now),
         }
         self.work(now);
         std::mem::take(&mut self.out)
@@ -165,7 +167,7 @@ impl Core {
         [
             read_back,
             self.native.speaker.poll_timeout(),
-            self.native.ready_deadline(self.complete, self.config.bgp.hold_time),
+            self.native.ready_deadline(self.complete, &self.config.bgp),
             self.reconcile.poll_timeout(),
             self.switch.as_ref().and_then(Switch::poll_timeout),
             self.coordination.poll_timeout(),
@@ -181,6 +183,7 @@ impl Core {
         let Some(news) = self.reconcile.take_in(READ_BACK_SLICE) else { return };
         self.last_read_back = now;
         if !std::mem::replace(&mut self.kernel_read, true) {
+            self.note_kept_families();
             self.destinations.all_dirty();
         } else if news > 0 {
             self.say(now, Level::Info, Topic::Route, format!("a read-back found {news} objects changed"));

@@ -51,6 +51,8 @@ pub enum Event {
     Operator(u64, status::Operation),
     /// A deadline of [`crate::Core::poll_timeout`] has come.
     Timeout,
+    /// The process is about to end: the last event of a run.
+    Terminate,
 }
 
 /// What the core wants done.

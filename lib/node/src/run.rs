@@ -1,5 +1,6 @@
 //! The loop around the core: it reads the clock, moves bytes between the core and the edges, and decides nothing.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ use crate::settings::{Keys, Settings, machine_uid, node_name};
 
 /// How often files are looked at for changes.
 const LOOK_AT_FILES: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for peers to take their Cease.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Lines kept for a slow reader of the monitor.
 const MONITOR_LINES: usize = 1024;
 
@@ -70,8 +73,18 @@ pub async fn run(settings: Settings, version: String, recording: Option<PathBuf>
     let head = Head { form: Head::FORM, at: clock.now(), identity, config: config.clone(), keys: keys.generations() };
     let recorder = recording.as_deref().map(|path| begin_recording(path, &head)).transpose()?;
     let mut files = Files { prints: settings.fingerprint(&config), settings, origins: loaded.origins };
-    let mut body =
-        Body { core: head.core(), recorder, config, worker, store, peering, monitor, calls: Vec::new(), number: 0 };
+    let mut body = Body {
+        core: head.core(),
+        recorder,
+        config,
+        worker,
+        store,
+        peering,
+        monitor,
+        calls: Vec::new(),
+        number: 0,
+        closing: BTreeSet::new(),
+    };
     let mut look = tokio::time::interval(LOOK_AT_FILES);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
@@ -114,8 +127,9 @@ pub async fn run(settings: Settings, version: String, recording: Option<PathBuf>
             () = sleep(wait) => next.push(Event::Timeout),
         }
     }
-    tracing::info!("ending; what is in the kernel stays and forwards");
     servers.stop();
+    body.tell(clock.now(), Event::Terminate)?;
+    body.last_words(&mut events).await;
     Ok(())
 }
 
@@ -150,10 +164,15 @@ struct Body {
     /// Operators who wait for an answer.
     calls: Vec<(u64, Call)>,
     number: u64,
+    /// Connections that have something to write before they close.
+    closing: BTreeSet<u64>,
 }
 
 impl Body {
     fn tell(&mut self, now: Moment, event: Event) -> Result<(), String> {
+        if let Event::Peering(peering::Event::Closed { conn, .. }) = &event {
+            self.closing.remove(conn);
+        }
         let begin = Instant::now();
         let effects = match &mut self.recorder {
             None => self.core.handle(now, event),
@@ -171,7 +190,12 @@ impl Body {
             match effect {
                 Effect::Store(command) => self.store.send(command),
                 Effect::Kernel(command) => self.worker.send(command),
-                Effect::Peering(command) => self.peering.handle(command),
+                Effect::Peering(command) => {
+                    if let peering::Command::Close { conn, flush: true } = &command {
+                        self.closing.insert(*conn);
+                    }
+                    self.peering.handle(command);
+                }
                 Effect::InstallPods { pod_cidrs, mtu } => {
                     let result = cni::install(&self.config.cni, &pod_cidrs, mtu).map_err(|error| error.to_string());
                     self.tell(now, Event::PodsInstalled(result))?;
@@ -193,6 +217,22 @@ impl Body {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the peers that were told of the end have it, a second at most.
+    async fn last_words(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
+        let closed = async {
+            while !self.closing.is_empty() {
+                match events.recv().await {
+                    Some(Event::Peering(peering::Event::Closed { conn, .. })) => drop(self.closing.remove(&conn)),
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        };
+        if tokio::time::timeout(LAST_WORDS, closed).await.is_err() {
+            tracing::warn!(topic = "bgp", "{} peers have not taken their Cease in time", self.closing.len());
+        }
     }
 
     fn say(&self, notice: Notice) {

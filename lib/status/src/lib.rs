@@ -93,6 +93,9 @@ pub enum Operation {
         peer: Option<PeerId>,
         /// Ask for the routes again (RFC 2918) and send ours again, but keep the session.
         soft: bool,
+        /// Nothing outlives the session on either side (RFC 8538).
+        #[serde(default)]
+        hard: bool,
     },
     /// Read the configuration again.
     Reload,

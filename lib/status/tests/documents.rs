@@ -71,7 +71,10 @@ fn operations_and_events_as_written() {
     let text = |operation: &Operation| serde_json::to_string(operation).unwrap();
     assert_eq!(text(&Operation::Switch(Some(model::Plane::Native))), r#"{"switch":"bgp"}"#);
     assert_eq!(text(&Operation::Switch(None)), r#"{"switch":null}"#);
-    assert_eq!(text(&Operation::BgpReset { peer: None, soft: true }), r#"{"bgpReset":{"peer":null,"soft":true}}"#);
+    assert_eq!(
+        text(&Operation::BgpReset { peer: None, soft: true, hard: false }),
+        r#"{"bgpReset":{"peer":null,"soft":true,"hard":false}}"#
+    );
     assert_eq!(text(&Operation::Reload), r#""reload""#);
     let event = samples::event(EventKind::Bgp, "up");
     let line = r#"{"time":"2026-05-04T12:00:00.250Z","kind":"bgp","level":"info","text":"up"}"#;

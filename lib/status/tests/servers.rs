@@ -122,7 +122,7 @@ async fn operations_are_said_or_refused() {
     });
     let client = daemon.client();
     assert_eq!(client.operate(&Operation::Switch(Some(Plane::Native))).await.unwrap(), "switching to bgp");
-    let reset = Operation::BgpReset { peer: Some("192.0.2.9".parse().unwrap()), soft: true };
+    let reset = Operation::BgpReset { peer: Some("192.0.2.9".parse().unwrap()), soft: true, hard: false };
     for operation in [Operation::Switch(None), Operation::Switch(Some(Plane::Overlay)), reset, Operation::Reload] {
         let error = client.operate(&operation).await.unwrap_err();
         assert_eq!(error.to_string(), format!("{:?}", Request::Operate(operation)));

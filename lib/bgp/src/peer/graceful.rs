@@ -133,6 +133,14 @@ impl Peer {
         self.watch_kept();
     }
 
+    /// How long End-of-RIB is waited for: longer from a peer that has just restarted, which defers its own selection.
+    pub(super) fn end_of_rib_wait(&self, pledge: Option<&Pledge>, shared: &Shared) -> Duration {
+        match pledge.is_some_and(|pledge| pledge.restarting) {
+            true => Self::END_OF_RIB.max(shared.settings.graceful_restart.restart_time),
+            false => Self::END_OF_RIB,
+        }
+    }
+
     /// The peer has told everything of a family: what it has not said again is gone.
     pub(super) fn told_all_of(&mut self, family: Family) {
         self.kept[family as usize] = None;

@@ -249,8 +249,12 @@ impl Core {
                 self.coordination.wishes.insert(number, wish.clone());
                 self.out.push(Effect::Store(Command::Wish(wish)));
             }
-            status::Operation::BgpReset { peer, soft } => {
-                let answer = self.native.speaker.handle_reset(now, peer, soft);
+            status::Operation::BgpReset { peer, soft, hard } => {
+                let speaker = &mut self.native.speaker;
+                let answer = match hard {
+                    true => speaker.handle_hard_reset(now, peer),
+                    false => speaker.handle_reset(now, peer, soft),
+                };
                 self.out.push(Effect::Answer(number, answer));
             }
             // The loop reads files; it answers this one before it comes here.

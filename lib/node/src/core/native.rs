@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bgp::{Output, PeerConfig, Speaker, SpeakerConfig};
-use model::config::Config;
-use model::{Moment, PeerId, Plane, Prefix, RouterId};
+use model::config::{BgpConfig, Config};
+use model::{Family, Moment, PeerId, Plane, Prefix, RouterId};
 use peering::Command;
 use switch::Readiness;
 
@@ -32,6 +32,8 @@ pub(super) struct Native {
     listening: Option<Result<(), String>>,
     port: Option<u16>,
     pub(super) originated: BTreeSet<Prefix>,
+    /// Families of which routes were found at the start, until the first session is to open.
+    pub(super) kept: BTreeSet<Family>,
 }
 
 impl Native {
@@ -46,6 +48,7 @@ impl Native {
             listening: None,
             port: None,
             originated: BTreeSet::new(),
+            kept: BTreeSet::new(),
         }
     }
 
@@ -58,8 +61,12 @@ impl Native {
         matches!(self.listening, Some(Ok(())))
     }
 
-    pub(super) fn ready_deadline(&self, complete: bool, hold_time: Duration) -> Option<Moment> {
-        (self.on && !complete).then(|| self.on_since + READ_IN.max(hold_time))
+    /// Until when a restarted daemon waits for its peers to tell everything (Selection_Deferral_Timer, RFC 4724 section
+    /// 4.1): as long as they would wait for it, and for those that are gone as long as silence is borne. Only what is
+    /// learnt waits for this; own prefixes are announced at once.
+    pub(super) fn ready_deadline(&self, complete: bool, bgp: &BgpConfig) -> Option<Moment> {
+        let restart = if bgp.graceful_restart.enabled { bgp.graceful_restart.restart_time } else { Duration::ZERO };
+        (self.on && !complete).then(|| self.on_since + READ_IN.max(bgp.hold_time).max(restart))
     }
 }
 
@@ -70,6 +77,11 @@ fn settings(identity: &Identity, config: &Config, underlay: &[IpAddr], peers: Ve
         hold_time: bgp.hold_time,
         connect_retry: CONNECT_RETRY,
         stale_time: bgp.stale_time,
+        graceful_restart: bgp::GracefulRestart {
+            enabled: bgp.graceful_restart.enabled,
+            restart_time: bgp.graceful_restart.restart_time,
+            long_lived: bgp.graceful_restart.long_lived,
+        },
         max_paths: bgp.max_paths,
         pools: config.pools.clone(),
         peers,
@@ -123,6 +135,7 @@ impl Core {
             self.native.on = true;
             self.native.on_since = now;
             self.native.dirty = false;
+            self.tell_restart(now);
             self.configure_speaker(now);
         }
         self.drain_speaker(now);
@@ -165,6 +178,7 @@ impl Core {
                 hold_time: peer.hold_time,
                 max_prefixes: peer.max_prefixes.unwrap_or(bgp.max_prefixes),
                 key_generation: key(&peer.address),
+                graceful_restart: peer.graceful_restart,
                 description: peer.description.clone(),
                 ..PeerConfig::new(peer.address, peer.asn)
             })
@@ -222,7 +236,7 @@ impl Core {
         }
     }
 
-    fn drain_speaker(&mut self, now: Moment) {
+    pub(super) fn drain_speaker(&mut self, now: Moment) {
         while let Some(output) = self.native.speaker.poll_output() {
             let effect = match output {
                 Output::Dial { conn, remote, local, transport } => Command::Dial { conn, remote, local, transport },
@@ -267,7 +281,7 @@ impl Core {
         if !self.native.on {
             return false;
         }
-        if self.native.ready_deadline(false, self.config.bgp.hold_time).is_some_and(|deadline| now >= deadline) {
+        if self.native.ready_deadline(false, &self.config.bgp).is_some_and(|deadline| now >= deadline) {
             return true;
         }
         if self.native.speaker.end_of_rib_complete().is_err() {

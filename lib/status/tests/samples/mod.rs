@@ -417,6 +417,7 @@ fn config() -> ConfigDoc {
         hold_time: None,
         max_prefixes: None,
         passive: false,
+        graceful_restart: None,
         description: Some("ToR".into()),
         import: Some("fromTor".into()),
         export: None,
