@@ -43,8 +43,16 @@ bench: setup ## ratios against iproute2 and BIRD in the same run
 	$(CARGO) bench --locked -p biplane-kernel
 	BIPLANE_BIN_DIR=$(abspath $(RELEASE)) $(RELEASE)/biplane lab bench
 
-fuzz: ## ten minutes of fuzzing at the codec door (needs cargo-fuzz)
-	cd lib/wire && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run -s none door -- -max_total_time=600 -timeout=10
+FUZZ_SECONDS ?= 600
+fuzz: ## every fuzz target of the repository, FUZZ_SECONDS (600) each; stops at the first find
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	@for manifest in $$(find . -path ./target -prune -o -path '*/fuzz/Cargo.toml' -print | sort); do \
+		cd $(CURDIR)/$${manifest%/fuzz/Cargo.toml}; \
+		for target in $$($(CARGO) fuzz list); do \
+			echo "== $${manifest%/fuzz/Cargo.toml} $$target"; \
+			RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10; \
+		done; \
+	done
 
 recordings: build ## record the daemons of every topology anew, for the replay test
 	BIPLANE_BIN_DIR=$(abspath $(BIN)) BIPLANE_RECORDINGS=$(abspath lib/node/tests/recordings) $(CARGO) test --locked -p biplane-testbed --test topologies

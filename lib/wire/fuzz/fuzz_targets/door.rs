@@ -1,5 +1,6 @@
 //! Any octets at the door. The promises are in `tests/door`, shared with the test that runs the corpus.
 #![no_main]
+#![allow(dead_code)]
 
 #[path = "../../tests/door/mod.rs"]
 mod door;
