@@ -42,20 +42,17 @@ pub(super) struct As4Path {
     path: AsPath,
     /// It had segments of a confederation, which are left out (RFC 6793 section 6).
     pub(super) confederation: bool,
-}
-
-impl As4Path {
-    pub(super) fn has_set(&self) -> bool {
-        self.path.0.iter().any(|segment| matches!(segment, Segment::Set(_)))
-    }
+    /// It has sets, of a confederation or not (RFC 9774).
+    pub(super) sets: bool,
 }
 
 /// Reads an AS4_PATH.
 pub(super) fn read_as4_path(value: &[u8]) -> Result<As4Path, String> {
     let mut path = Vec::new();
-    let mut confederation = false;
+    let (mut confederation, mut sets) = (false, false);
     for found in (Segments { rest: value, width: Width::Four }) {
         let (kind, ases) = found?;
+        sets |= matches!(kind, segment::SET | segment::CONFED_SET);
         match kind {
             segment::SEQUENCE => path.push(Segment::Sequence(ases)),
             segment::SET => path.push(Segment::Set(ases)),
@@ -66,7 +63,7 @@ pub(super) fn read_as4_path(value: &[u8]) -> Result<As4Path, String> {
     if path.is_empty() && !confederation {
         return Err("no segment".to_owned());
     }
-    Ok(As4Path { path: AsPath(path), confederation })
+    Ok(As4Path { path: AsPath(path), confederation, sets })
 }
 
 /// What a two-octet peer has said of the ASes: AS_TRANS stands for the large ones in the first two, the other two have
@@ -190,7 +187,7 @@ mod tests {
     }
 
     fn merged(path: AsPath, tail: AsPath) -> String {
-        let as4_path = Some(As4Path { path: tail, confederation: false });
+        let as4_path = Some(As4Path { path: tail, confederation: false, sets: false });
         let said = Said { path: Some(path), as4_path, ..Said::default() };
         said.merge().0.unwrap_or_default().to_string()
     }
@@ -209,7 +206,7 @@ mod tests {
         path.prepend(Asn(300));
         let whole = Said {
             path: Some(path),
-            as4_path: Some(As4Path { path: sequence(&long), confederation: false }),
+            as4_path: Some(As4Path { path: sequence(&long), confederation: false, sets: false }),
             ..Said::default()
         };
         let path = whole.merge().0.unwrap();
@@ -223,7 +220,7 @@ mod tests {
         let said = |asn| Said {
             path: Some(sequence(&[23456])),
             aggregator: Some((Asn(asn), id)),
-            as4_path: Some(As4Path { path: sequence(&[70000]), confederation: false }),
+            as4_path: Some(As4Path { path: sequence(&[70000]), confederation: false, sets: false }),
             as4_aggregator: Some((Asn(70000), id)),
         };
         assert_eq!(said(23456).merge(), (Some(sequence(&[70000])), Some((Asn(70000), id))));

@@ -227,8 +227,8 @@ impl Reader<'_> {
     fn as4_path(&mut self, value: &[u8]) -> Result<(), Malformed> {
         let path = as_path::read_as4_path(value);
         let path = path.map_err(|what| (Treatment::Discard, format!("malformed: {what}")))?;
-        if path.has_set() && !self.negotiated.accept_as_sets {
-            return Err((Treatment::Withdraw, "with AS_SET, which RFC 9774 has abolished".to_owned()));
+        if path.sets && !self.negotiated.accept_as_sets {
+            return Err((Treatment::Withdraw, "with a set, which RFC 9774 has abolished".to_owned()));
         }
         let confederation = path.confederation;
         self.said.as4_path = Some(path);
