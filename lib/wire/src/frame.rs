@@ -96,6 +96,7 @@ mod tests {
         (notification.code, notification.subcode, notification.data.to_vec())
     }
 
+    /// Checklist: 12
     #[test]
     fn more_is_needed_until_the_header_is_there() {
         let head = header(19, 4);
@@ -106,6 +107,7 @@ mod tests {
         assert_eq!(frame_length(&header(4096, 2), MAX_MESSAGE), Ok(Some(4096)), "the body need not be there");
     }
 
+    /// Checklist: 1
     #[test]
     fn a_wrong_marker_is_refused_at_its_first_octet() {
         assert_eq!(refused(&[0x16], MAX_MESSAGE), (1, 1, vec![]));
@@ -114,6 +116,7 @@ mod tests {
         assert_eq!(refused(&head, MAX_MESSAGE), (1, 1, vec![]));
     }
 
+    /// Checklist: 1
     #[test]
     fn each_type_has_its_lengths() {
         for (kind, length) in [(1, 28), (2, 22), (3, 20), (4, 20), (2, 18), (2, 0), (2, 4097), (4, 4097)] {
@@ -124,6 +127,7 @@ mod tests {
         }
     }
 
+    /// Checklist: 77
     #[test]
     fn extended_messages_are_for_all_but_open_and_keepalive() {
         assert_eq!(frame_length(&header(65535, 2), MAX_EXTENDED_MESSAGE), Ok(Some(65535)));
@@ -132,6 +136,7 @@ mod tests {
         assert_eq!(refused(&header(4097, 4), MAX_EXTENDED_MESSAGE).0, 1);
     }
 
+    /// Checklist: 1
     #[test]
     fn unknown_types_are_named() {
         assert_eq!(refused(&header(19, 0), MAX_MESSAGE), (1, 3, vec![0]));

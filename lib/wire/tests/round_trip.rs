@@ -42,6 +42,7 @@ fn some_attributes() -> Attributes {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Checklist: 75
     #[test]
     fn an_update_reads_the_same((negotiated, update) in any::session().prop_flat_map(|n| { let u = any::update(&n); (Just(n), u) })) {
         let octets = encode(&Message::Update(update.clone()), &negotiated).unwrap();
