@@ -158,14 +158,16 @@ pub(crate) enum BgpCommand {
     /// Peers, their sessions and what went wrong last
     #[command(visible_aliases = ["neighbors", "neighbours", "summary"])]
     Peers(OutputArgs),
-    /// One peer
+    /// One peer; `up` and `down` open and close its sessions
     #[command(visible_aliases = ["neighbor", "neighbour"])]
-    Peer {
-        /// Its address
-        address: PeerId,
-        #[command(flatten)]
-        output: OutputArgs,
+    Peer(PeerArgs),
+    /// Let a peer's sessions open again
+    Up {
+        /// The peer
+        peer: PeerId,
     },
+    /// Close a peer's sessions, until it is taken up again or the daemon starts anew
+    Down(DownArgs),
     /// Paths, and why the ones that are not used are not
     Routes(RoutesArgs),
     /// Reset sessions
@@ -184,6 +186,38 @@ pub(crate) enum BgpCommand {
         #[arg(long, conflicts_with = "soft")]
         hard: bool,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, disable_help_subcommand = true)]
+pub(crate) struct PeerArgs {
+    /// Its address
+    #[arg(required = true)]
+    pub(crate) address: Option<PeerId>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(subcommand)]
+    pub(crate) action: Option<PeerAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeerAction {
+    /// Let its sessions open again
+    Up {
+        /// The peer
+        peer: PeerId,
+    },
+    /// Close its sessions, until it is taken up again or the daemon starts anew
+    Down(DownArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    /// The peer
+    pub(crate) peer: PeerId,
+    /// Words for the operator of the other end (RFC 9003), at most 128 octets
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true, value_parser = text)]
+    pub(crate) text: String,
 }
 
 #[derive(Debug, Args)]
@@ -297,6 +331,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         seconds = seconds.checked_add(number).ok_or_else(wrong)?;
     }
     Ok(Duration::from_secs(seconds))
+}
+
+/// Words of a Cease: one line, as long as every speaker takes it (RFC 8203).
+fn text(text: &str) -> Result<String, String> {
+    match (text.len(), text.chars().any(char::is_control)) {
+        (0..=128, false) => Ok(text.to_owned()),
+        (_, true) => Err("expected one line".to_owned()),
+        (octets, _) => Err(format!("{octets} octets, expected at most 128")),
+    }
 }
 
 fn limit(text: &str) -> Result<usize, String> {

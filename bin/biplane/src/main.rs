@@ -21,8 +21,8 @@ use status::doc::{Doc, RouteDirection};
 use status::{EventKind, MonitorLine, Operation, Query};
 
 use crate::arguments::{
-    Arguments, BgpCommand, Command, ConfigCommand, IpamCommand, ModeCommand, MonitorArgs, MonitorFormat, NodeCommand,
-    RouteCommand, RoutesArgs, VxlanCommand,
+    Arguments, BgpCommand, Command, ConfigCommand, DownArgs, IpamCommand, ModeCommand, MonitorArgs, MonitorFormat,
+    NodeCommand, PeerAction, PeerArgs, RouteCommand, RoutesArgs, VxlanCommand,
 };
 use crate::failure::Failure;
 use crate::look::Look;
@@ -69,6 +69,13 @@ fn ask(socket: &Path, command: Command) -> Result<(), Failure> {
             Command::Bgp(BgpCommand::Reset { peer, all: _, soft, hard }) => {
                 operate(&client, &Operation::BgpReset { peer, soft, hard }).await
             }
+            Command::Bgp(
+                BgpCommand::Up { peer } | BgpCommand::Peer(PeerArgs { action: Some(PeerAction::Up { peer }), .. }),
+            ) => operate(&client, &Operation::BgpPeer { peer, up: true, text: String::new() }).await,
+            Command::Bgp(
+                BgpCommand::Down(DownArgs { peer, text })
+                | BgpCommand::Peer(PeerArgs { action: Some(PeerAction::Down(DownArgs { peer, text })), .. }),
+            ) => operate(&client, &Operation::BgpPeer { peer, up: false, text }).await,
             Command::Config(ConfigCommand::Reload) => operate(&client, &Operation::Reload).await,
             Command::Status(args) => {
                 if args.wait {
@@ -96,7 +103,9 @@ fn read(command: Command) -> Option<(Look, OutputArgs)> {
         Command::Ipam(IpamCommand::Show { output, .. }) => (Look::Pools, output),
         Command::Ipam(IpamCommand::Check(output)) => (Look::IpamCheck, output),
         Command::Bgp(BgpCommand::Peers(output)) => (Look::Peers, output),
-        Command::Bgp(BgpCommand::Peer { address, output }) => (Look::Peer(address), output),
+        Command::Bgp(BgpCommand::Peer(PeerArgs { address: Some(address), output, .. })) => {
+            (Look::Peer(address), output)
+        }
         Command::Bgp(BgpCommand::Routes(args)) => routes(args),
         Command::Vxlan(VxlanCommand::Show(output)) => (Look::Vxlan, output),
         Command::Vxlan(VxlanCommand::Fdb(output)) => (Look::Fdb, output),

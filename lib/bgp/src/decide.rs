@@ -97,6 +97,8 @@ pub enum Ineligible {
     MartianNextHop,
     /// From an external peer, and not on a subnet that we share with it (RFC 4271 section 6.3).
     NotOnSubnet,
+    /// It was for customers only, and comes from somebody who is no provider of ours (RFC 9234).
+    Leak,
 }
 
 impl fmt::Display for Ineligible {
@@ -105,6 +107,7 @@ impl fmt::Display for Ineligible {
             Ineligible::OwnNextHop => "ineligible: next hop is our own address",
             Ineligible::MartianNextHop => "ineligible: next hop is no host's address",
             Ineligible::NotOnSubnet => "ineligible: next hop is not on a subnet that we share with the peer",
+            Ineligible::Leak => "ineligible: a route leak: ONLY_TO_CUSTOMER says that the peer should not have told it",
         })
     }
 }

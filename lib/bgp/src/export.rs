@@ -21,6 +21,7 @@ use wire::community::{NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED};
 use crate::decide::LOCAL_PREF;
 use crate::loc_rib::PeerIndex;
 use crate::policy::View;
+use crate::role;
 use crate::route::Route;
 
 /// What an announcement says besides the prefix. Prefixes are grouped by it, so many share one UPDATE.
@@ -61,6 +62,8 @@ pub(crate) struct Target {
     /// Our AS number in this session.
     pub(crate) local_asn: Asn,
     pub(crate) next_hop: NextHopChoice,
+    /// What we are to it (RFC 9234).
+    pub(crate) role: Option<wire::Role>,
     /// Our own address as next hop, by family.
     pub(crate) own_hops: [Option<(IpAddr, Option<Ipv6Addr>)>; 2],
     /// Most paths that it is told with path identifiers, by family; `None`: the best one, without.
@@ -99,6 +102,8 @@ pub enum Withheld {
     NoClient,
     /// Transit, and no policy allows it (RFC 8212).
     NoPolicy,
+    /// It is for customers only, and the peer is none (RFC 9234).
+    OnlyToCustomer,
     /// Nodes of the mesh take slices of the pools only.
     NotForNodes,
     /// The announced aggregate stands for it.
@@ -117,6 +122,7 @@ impl fmt::Display for Withheld {
             Withheld::Internal => "not announced: from inside the AS, and this node is no reflector",
             Withheld::NoClient => "not announced: neither this peer nor the one that it came from is a client",
             Withheld::NoPolicy => "not announced: no export policy allows transit",
+            Withheld::OnlyToCustomer => "not announced: ONLY_TO_CUSTOMER, and the peer is no customer",
             Withheld::NotForNodes => "not announced: nodes take slices of the pools only",
             Withheld::Summarised => "not announced: its aggregate is (summaryOnly)",
             Withheld::NoNextHop => "not announced: this node has no address of that family on the session's device",
@@ -167,7 +173,9 @@ pub(crate) fn export(prefix: &Prefix, path: Offered<'_>, to: &Target, view: &Vie
         }
         Offered::Learnt { .. } => return Err(Withheld::NoPolicy),
     };
+    let mark = role::mark_sent(to.role, to.local_asn, from.only_to_customer).map_err(|_| Withheld::OnlyToCustomer)?;
     let mut attributes = Attributes::clone(from);
+    attributes.only_to_customer = mark;
     tidy(&mut attributes);
     if to.external {
         attributes.as_path.prepend(to.local_asn);

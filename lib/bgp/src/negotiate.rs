@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::graceful::{self, Pledge, Promise};
 use bytes::Bytes;
 use model::{Asn, Family, RouterId};
-use wire::{Capability, DecodeError, Notification, Open};
+use wire::{Capability, DecodeError, Notification, Open, Role};
+
+use crate::role;
 
 use crate::add_path::AddPath;
 
@@ -43,6 +45,9 @@ pub(crate) struct Offer {
     pub(crate) hold_time: Duration,
     /// How much of what we can do we say.
     pub(crate) extent: Extent,
+    /// What we are to the peer, and whether it has to name its own role.
+    pub(crate) role: Option<Role>,
+    pub(crate) role_strict: bool,
     /// Name of this host, for the other side's operator.
     pub(crate) host_name: Option<String>,
     /// What we promise of graceful restart; nothing if absent.
@@ -79,6 +84,10 @@ impl Offer {
             capabilities.push(Capability::RouteRefresh);
             capabilities.push(Capability::FourOctetAs(self.asn.0));
         }
+        // Whoever insists on roles says its own whatever the peer makes of it.
+        if self.extent == Extent::Whole || (self.extent == Extent::Basic && self.role_strict) {
+            capabilities.extend(self.role.map(Capability::Role));
+        }
         if self.extent == Extent::Whole {
             capabilities.push(Capability::ExtendedMessage);
             capabilities.extend(graceful::capabilities(self.promise.as_ref()));
@@ -109,6 +118,7 @@ impl Offer {
             let what = format!("hold time {} s: expected 0, or 3 and more", theirs.hold_time);
             return refuse(wire::open::UNACCEPTABLE_HOLD_TIME, what);
         }
+        role::agree(self.role.filter(|_| !ibgp), self.role_strict, &theirs.capabilities)?;
         let basic = self.extent < Extent::Bare;
         let whole = self.extent == Extent::Whole;
         let can = |wanted: &Capability| basic && theirs.capabilities.contains(wanted);
@@ -180,6 +190,8 @@ mod tests {
             router_id: RouterId(Ipv4Addr::new(192, 0, 2, 1)),
             hold_time: Duration::from_secs(90),
             extent: Extent::Whole,
+            role: None,
+            role_strict: false,
             host_name: Some("node-1".to_owned()),
             promise: None,
             add_path: AddPath::default(),

@@ -13,11 +13,13 @@ use crate::graceful::{as_sent, is_permanent};
 use crate::loc_rib::PeerIndex;
 use crate::negotiate::{Extent, Offer};
 use crate::output::{ConnId, NoticeBudget, Output};
+use crate::role::Marker;
 use crate::session::{Action, Cause, End, Initiator, Input, Session, State};
 use crate::settings::{PeerConfig, SpeakerConfig};
 use crate::speaker::Shared;
 use crate::timers::{Timer, Timers};
 
+mod admin;
 mod graceful;
 mod link;
 mod receive;
@@ -65,6 +67,12 @@ pub(crate) struct Peer {
     state: (State, Moment),
     /// Sessions and dials that have failed since one held.
     failures: u32,
+    /// Taken down by the operator.
+    pub(crate) down: bool,
+    /// A line was written: it is near its bound.
+    warned: bool,
+    /// Writes the mark of RFC 9234 into what comes.
+    marker: Marker,
     /// How much of what we can do the next OPEN says.
     extent: Extent,
     budget: NoticeBudget,
@@ -109,6 +117,9 @@ impl Peer {
             kept: [None; 2],
             state: (State::Active, now),
             failures: 0,
+            down: false,
+            warned: false,
+            marker: Marker::default(),
             extent: Extent::Whole,
             budget: NoticeBudget::default(),
             noticed: String::new(),
@@ -143,9 +154,8 @@ impl Peer {
 
     /// The peer has connected.
     pub(crate) fn handle_accepted(&mut self, now: Moment, conn: ConnId, local: SocketAddr, shared: &mut Shared) {
-        if shared.shut || self.gone || self.timers.at(Timer::IdleHold).is_some() {
-            shared.out.push(Output::Close { conn, flush: false });
-            return;
+        if !self.is_wanted(shared) || self.timers.at(Timer::IdleHold).is_some() {
+            return self.reject(conn, shared);
         }
         // A peer that connects again has given up its earlier try.
         let earlier: Vec<ConnId> = self
@@ -216,7 +226,7 @@ impl Peer {
         self.extent = Extent::Whole;
         self.timers.stop(Timer::IdleHold);
         self.timers.stop(Timer::ConnectRetry);
-        if !shared.shut && !self.gone {
+        if self.is_wanted(shared) {
             self.timers.set(Timer::ConnectRetry, now + Self::QUICK.min(shared.settings.connect_retry));
         }
         self.note_state(now, shared);
@@ -397,7 +407,10 @@ impl Peer {
             _ => false,
         };
         if !collision {
-            if !matches!(end.cause, Cause::Stopped(_)) {
+            // That a connection is not wanted says less than what was said when the session was ended.
+            let rejected = matches!(&end.cause, Cause::Received(told) if is_rejection(told));
+            let known = rejected && self.last_error.is_some();
+            if !matches!(end.cause, Cause::Stopped(_)) && !known {
                 self.last_error = Some((now, words.clone()));
             }
             self.tell_end(now, was_up, &words, kept, shared);
@@ -430,7 +443,7 @@ impl Peer {
 
     /// When to dial again after an end.
     fn plan_dial(&mut self, now: Moment, end: &End, collision: bool, held: Duration, shared: &mut Shared) {
-        if shared.shut || self.gone {
+        if !self.is_wanted(shared) {
             self.timers.stop(Timer::ConnectRetry);
             return;
         }
@@ -451,9 +464,13 @@ impl Peer {
         // time its paths would come and go. Before that point an OPEN costs nothing, and the cure may be under way.
         if let (State::Established, Cause::Error(error)) = (end.from, &end.cause) {
             let too_many = error.notification.code == code::CEASE;
-            let pause = if too_many { doubled.max(Self::MAX_PREFIX_PAUSE) } else { doubled };
+            let wait = match self.config.max_prefixes_restart.filter(|_| too_many) {
+                Some(said) => said,
+                None if too_many => shared.chance.jitter(doubled.max(Self::MAX_PREFIX_PAUSE)),
+                None => shared.chance.jitter(doubled),
+            };
             self.timers.stop(Timer::ConnectRetry);
-            self.timers.set(Timer::IdleHold, now + shared.chance.jitter(pause));
+            self.timers.set(Timer::IdleHold, now + wait);
             return;
         }
         let wait = if stable || self.extent != Extent::Whole { Self::QUICK.min(first) } else { doubled };
@@ -462,7 +479,7 @@ impl Peer {
 
     /// Dials, unless there is no need.
     fn dial(&mut self, now: Moment, shared: &mut Shared) {
-        if shared.shut || self.gone || self.config.passive || self.live {
+        if !self.is_wanted(shared) || self.config.passive || self.live {
             return;
         }
         if !self.links.is_empty() {
@@ -500,6 +517,8 @@ impl Peer {
             router_id: shared.view.router_id,
             hold_time: self.config.hold_time.unwrap_or(shared.settings.hold_time),
             extent: self.extent,
+            role: self.config.role.filter(|_| self.config.asn != shared.view.local_asn),
+            role_strict: self.config.role_strict,
             host_name: shared.settings.host_name.clone(),
             promise: self.promise(now, shared),
             add_path: self.config.add_path,
@@ -512,11 +531,16 @@ impl Peer {
     }
 
     fn note_state(&mut self, now: Moment, shared: &Shared) {
-        let held_off = shared.shut || self.gone || self.timers.at(Timer::IdleHold).is_some();
+        let held_off = !self.is_wanted(shared) || self.timers.at(Timer::IdleHold).is_some();
         let alone = if held_off { State::Idle } else { State::Active };
         let state = self.furthest().map_or(alone, |link| link.session.state());
         if state != self.state.0 {
             self.state = (state, now);
         }
     }
+}
+
+/// The peer does not take our connection, without a reason.
+fn is_rejection(told: &Notification) -> bool {
+    told.code == code::CEASE && told.subcode == cease::REJECTED
 }

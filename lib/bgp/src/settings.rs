@@ -93,6 +93,17 @@ pub struct PeerConfig {
     pub key_generation: u64,
     /// Take part in graceful restart with this peer, instead of what [`GracefulRestart::enabled`] says.
     pub graceful_restart: Option<bool>,
+    /// What we are to the peer (RFC 9234); counts between two ASes only. Another role opens the session anew.
+    pub role: Option<wire::Role>,
+    /// Refuse a peer that names no role; counts from the next session on.
+    pub role_strict: bool,
+    /// Percent of [`PeerConfig::max_prefixes`] at which a line is written; 0: none is.
+    pub max_prefixes_warn: u8,
+    /// How long a session that was closed for too many prefixes stays down; at least a minute, and longer each time, if
+    /// absent.
+    pub max_prefixes_restart: Option<Duration>,
+    /// Least time between two bursts of announcements; withdrawals never wait. Zero: nothing waits.
+    pub min_advertisement_interval: Duration,
     /// Words for people.
     pub description: Option<String>,
     /// A client of ours, when we reflect; counts for peers of our AS.
@@ -104,6 +115,9 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// Default of [`PeerConfig::max_prefixes_warn`].
+    pub const WARN: u8 = 75;
+
     /// A peer at port 179 that may announce 20,000 prefixes.
     pub fn new(id: impl Into<PeerId>, asn: Asn) -> PeerConfig {
         PeerConfig {
@@ -117,6 +131,11 @@ impl PeerConfig {
             mesh: false,
             key_generation: 0,
             graceful_restart: None,
+            role: None,
+            role_strict: false,
+            max_prefixes_warn: PeerConfig::WARN,
+            max_prefixes_restart: None,
+            min_advertisement_interval: Duration::ZERO,
             description: None,
             client: false,
             next_hop: NextHopChoice::Auto,

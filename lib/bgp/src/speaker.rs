@@ -20,6 +20,7 @@ use crate::policy::View;
 use crate::settings::SpeakerConfig;
 use crate::status::Stranger;
 
+mod admin;
 mod configure;
 mod propagate;
 mod query;
@@ -111,7 +112,7 @@ impl Speaker {
     pub fn handle_shutdown(&mut self, now: Moment) {
         self.now = now;
         self.shared.shut = true;
-        let cease = Notification::cease(cease::SHUTDOWN, "");
+        let cease = Notification::cease(cease::SHUTDOWN, "BGP is taken down on this node");
         self.each(|peer, shared| peer.stop(now, &cease, shared));
         self.handle_work(now, Self::SLICE);
     }

@@ -35,6 +35,10 @@ pub struct PeerStatus {
     pub mesh: bool,
     /// Never dialed.
     pub passive: bool,
+    /// Taken down by the operator.
+    pub down: bool,
+    /// What we are to the peer (RFC 9234).
+    pub role: Option<wire::Role>,
     /// Words for people.
     pub description: Option<String>,
     /// State of the furthest session; with none, Active (waiting) or Idle (held off).

@@ -41,7 +41,8 @@ pub(crate) fn config(given: &Json) -> Result<Config, serde_json::Error> {
 pub(crate) fn peer_built_in() -> Json {
     json!({
         "port": 179, "passive": false, "localAddress": null, "passwordFile": null, "holdTime": null,
-        "maxPrefixes": null, "gracefulRestart": null, "description": null, "import": null, "export": null,
+        "maxPrefixes": null, "maxPrefixesWarn": null, "maxPrefixesRestart": null, "minAdvertisementInterval": null,
+        "role": null, "roleStrict": false, "gracefulRestart": null, "description": null, "import": null, "export": null,
     })
 }
 

@@ -61,6 +61,12 @@ const PORT: Leaf = Leaf::Int { min: 1, max: 65535, unit: "" };
 const MTU: Leaf = Leaf::Int { min: 576, max: 65535, unit: "octets" };
 const PREFIXES: Leaf = Leaf::Int { min: 1, max: 10_000_000, unit: "" };
 
+const PERCENT: Leaf = Leaf::Int { min: 0, max: 100, unit: "percent" };
+const PAUSE: Leaf = Leaf::Int { min: 1, max: 86_400, unit: "seconds" };
+const INTERVAL: Leaf = Leaf::Int { min: 0, max: 600, unit: "seconds" };
+/// RFC 9234 section 4.1.
+const ROLES: &[&str] = &["provider", "customer", "peer", "routeServer", "routeServerClient"];
+
 /// The whole file.
 pub(crate) static ROOT: Shape = Shape::Section { fields: TOP, short: None };
 
@@ -142,6 +148,17 @@ const BGP: &[Field] = &[
     section("gracefulRestart", GRACEFUL_RESTART, "Restarts, ours and of peers (RFC 4724, 8538, 9494)."),
     section("gracefulShutdown", GRACEFUL_SHUTDOWN, "Sessions that are about to go (RFC 8326)."),
     leaf("maxPrefixes", PREFIXES, "Most prefixes that one peer may announce before its session is closed."),
+    leaf("maxPrefixesWarn", PERCENT, "Percent of maxPrefixes at which a line is written; 0 writes none."),
+    leaf(
+        "maxPrefixesRestart",
+        PAUSE,
+        "How long a session that was closed for too many prefixes stays down, in seconds; a minute or more if absent.",
+    ),
+    leaf(
+        "minAdvertisementInterval",
+        INTERVAL,
+        "Least time between two bursts of announcements to a peer, in seconds; withdrawals never wait.",
+    ),
     leaf("maxPaths", Leaf::Int { min: 1, max: 64, unit: "" }, "Most equal paths that become one kernel route."),
     field("prefixSets", policies::PREFIX_SETS, "Named sets of prefixes, for policies."),
     field("policies", policies::POLICIES, "Named policies: rules in order, the first that accepts or rejects decides."),
@@ -194,6 +211,15 @@ const PEER: &[Field] = &[
     leaf("passwordFile", Leaf::KeyFile, "File that holds the TCP MD5 key, 1 to 80 octets."),
     leaf("holdTime", Leaf::HoldTime, "Hold time for this peer, in seconds."),
     leaf("maxPrefixes", PREFIXES, "Most prefixes that this peer may announce."),
+    leaf("maxPrefixesWarn", PERCENT, "Percent of this peer's maxPrefixes at which a line is written."),
+    leaf("maxPrefixesRestart", PAUSE, "How long this peer stays down after too many prefixes, in seconds."),
+    leaf(
+        "minAdvertisementInterval",
+        INTERVAL,
+        "Least time between two bursts of announcements to this peer, in seconds.",
+    ),
+    leaf("role", Leaf::Word(ROLES), "What this node is to the peer, which is in another AS (RFC 9234)."),
+    leaf("roleStrict", Leaf::Bool, "Refuse the peer if it names no role."),
     leaf("passive", Leaf::Bool, "Never dial, only listen."),
     leaf(
         "gracefulRestart",

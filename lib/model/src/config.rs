@@ -103,6 +103,15 @@ pub struct BgpConfig {
     pub graceful_shutdown: GracefulShutdownConfig,
     /// Most prefixes that one peer may announce before its session is closed with Cease 6/1; default 20000.
     pub max_prefixes: u32,
+    /// Percent of [`BgpConfig::max_prefixes`] at which a line is written, 0 to 100; default 75, and 0 writes none.
+    pub max_prefixes_warn: u8,
+    /// How long a session that was closed for too many prefixes stays down; at least a minute, and longer each time, if
+    /// absent.
+    #[serde(with = "optional_seconds", rename = "maxPrefixesRestart")]
+    pub max_prefixes_restart: Option<Duration>,
+    /// Least time between two bursts of announcements to a peer, whole seconds; default 0 (RFC 4271 section 9.2.1.1).
+    #[serde(with = "seconds", rename = "minAdvertisementInterval")]
+    pub min_advertisement_interval: Duration,
     /// Most equal paths that become one kernel route; 1 to 64, default 16.
     pub max_paths: u8,
     /// Named sets of prefixes, for policies.
@@ -161,6 +170,18 @@ pub struct BgpPeerConfig {
     pub hold_time: Option<Duration>,
     /// Bound for this peer, as [`BgpConfig::max_prefixes`].
     pub max_prefixes: Option<u32>,
+    /// As [`BgpConfig::max_prefixes_warn`], for this peer.
+    pub max_prefixes_warn: Option<u8>,
+    /// As [`BgpConfig::max_prefixes_restart`], for this peer.
+    #[serde(with = "optional_seconds", rename = "maxPrefixesRestart")]
+    pub max_prefixes_restart: Option<Duration>,
+    /// As [`BgpConfig::min_advertisement_interval`], for this peer.
+    #[serde(with = "optional_seconds", rename = "minAdvertisementInterval")]
+    pub min_advertisement_interval: Option<Duration>,
+    /// What this node is to the peer (RFC 9234), which is in another AS; nothing is said of it if absent.
+    pub role: Option<BgpRole>,
+    /// Refuse the peer if it names no role; default false.
+    pub role_strict: bool,
     /// Never dial, only listen; default false.
     pub passive: bool,
     /// Take part in graceful restart with this peer; as [`GracefulRestartConfig::enabled`] if absent.
@@ -171,6 +192,22 @@ pub struct BgpPeerConfig {
     pub import: Option<String>,
     /// Policy on what it is told; what is our own if absent.
     pub export: Option<String>,
+}
+
+/// What one end of a session between two ASes is to the other (RFC 9234 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BgpRole {
+    /// Sells transit.
+    Provider,
+    /// Buys transit.
+    Customer,
+    /// Exchanges its own and its customers' routes.
+    Peer,
+    /// Route server of an exchange.
+    RouteServer,
+    /// Client of a route server.
+    RouteServerClient,
 }
 
 /// Masquerade of pod traffic that leaves the cluster.
@@ -258,6 +295,9 @@ impl Config {
                 },
                 graceful_shutdown: GracefulShutdownConfig { honour: true, wait: Duration::from_secs(10) },
                 max_prefixes: 20_000,
+                max_prefixes_warn: 75,
+                max_prefixes_restart: None,
+                min_advertisement_interval: Duration::ZERO,
                 max_paths: 16,
                 prefix_sets: BTreeMap::new(),
                 policies: BTreeMap::new(),

@@ -97,6 +97,15 @@ pub enum Operation {
         #[serde(default)]
         hard: bool,
     },
+    /// Take a peer down, with words for its operator (RFC 9003), or up again.
+    BgpPeer {
+        /// Which.
+        peer: PeerId,
+        /// Up; else down.
+        up: bool,
+        /// What the other end is told when it goes down; may be empty.
+        text: String,
+    },
     /// Read the configuration again.
     Reload,
 }

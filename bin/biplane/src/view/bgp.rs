@@ -52,7 +52,11 @@ pub(crate) fn notes(peers: &BgpPeers) -> Vec<String> {
 const STRANGERS: usize = 5;
 
 fn state(peer: &BgpPeer) -> Cell {
-    Cell::toned(peer.state, if peer.state == BgpState::Established { Tone::Good } else { Tone::Warn })
+    let tone = if peer.state == BgpState::Established { Tone::Good } else { Tone::Warn };
+    match peer.admin_down {
+        true => Cell::toned(format!("{} (down)", peer.state), tone),
+        false => Cell::toned(peer.state, tone),
+    }
 }
 
 fn last_error(peer: &BgpPeer) -> Option<String> {
@@ -100,12 +104,14 @@ pub(super) fn sheet(peer: &BgpPeer) -> Body {
     sheet.line("Description", maybe(peer.description.as_ref()));
     sheet.line("From", cell(if peer.mesh { "the mesh" } else { "the configuration" }));
     sheet.line("Dials", cell(if peer.passive { "no, passive" } else { "yes" }));
+    sheet.line("Role", maybe(peer.role.as_ref()));
     sheet.line("State", state(peer));
     sheet.line("Since", cell(&peer.since));
     sheet.line("Uptime", maybe(peer.uptime_seconds.map(age)));
     sheet.line("Last error", maybe(last_error(peer)));
     sheet.line("Local address", maybe(peer.local_address));
     sheet.line("Router ID", maybe(peer.router_id));
+    sheet.line("Host name", maybe(peer.host_name.as_ref()));
     sheet.line("Hold time", cell(age(peer.hold_time_seconds)));
     sheet.line("Families", list(&peer.families));
     sheet.line("End-of-RIB", cell(if peer.end_of_rib { "received" } else { "awaited" }));

@@ -39,6 +39,7 @@ fn to(external: bool, client: bool) -> Target {
         mesh: false,
         local_asn: OWN_ASN,
         next_hop: NextHopChoice::Auto,
+        role: None,
         own_hops: [Some((IpAddr::from([192, 0, 2, 1]), None)), None],
         add_path: [None; 2],
     }

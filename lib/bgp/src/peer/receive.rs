@@ -7,6 +7,7 @@ use super::Peer;
 use crate::counters::{MessageKind, Way};
 use crate::output::ConnId;
 use crate::policy::Refusal;
+use crate::role;
 use crate::session::{Input, State};
 use crate::speaker::Shared;
 use crate::timers::Timer;
@@ -122,6 +123,9 @@ impl Peer {
         }
         if let Some(attributes) = &update.attributes {
             let refusal = shared.view.refuse_attributes(attributes);
+            let role = self.config.role.filter(|_| self.external);
+            let leak = role::leak(role, self.config.asn, attributes.only_to_customer);
+            let attributes = &self.marker.mark(role, self.config.asn, attributes);
             let mut last: Option<(std::sync::Arc<crate::route::Route>, Option<crate::Ineligible>)> = None;
             for announced in &update.announced {
                 let prefix = announced.prefix;
@@ -138,7 +142,7 @@ impl Peer {
                         let route = link.last_route.share(attributes, announced.next_hop, announced.link_local);
                         let view = &shared.view;
                         let ineligible = view.ineligible(&route, self.external, self.config.id.address, self.local);
-                        (route, ineligible)
+                        (route, leak.or(ineligible))
                     });
                     self.rib_in.accept(path, route.clone());
                     shared.rib.offer(prefix, (self.index, path.1), route.clone(), ineligible);
@@ -147,6 +151,9 @@ impl Peer {
                 if self.rib_in.received() > self.config.max_prefixes as usize {
                     return self.exceed(now, conn, prefix, shared);
                 }
+            }
+            if let Some(last) = update.announced.last() {
+                self.watch_bound(now, last.prefix, shared);
             }
         }
         if let Some(family) = update.end_of_rib {

@@ -40,6 +40,7 @@ impl Peer {
             mesh: config.mesh,
             local_asn: shared.view.local_asn,
             next_hop: config.next_hop,
+            role: config.role.filter(|_| !agreed.wire.ibgp),
             own_hops: Family::BOTH.map(hop),
             add_path: Family::BOTH.map(|family| {
                 link.codec.add_path_send.contains(&family).then_some(usize::from(config.add_path.send.max(1)))

@@ -6,6 +6,7 @@ use super::Peer;
 use crate::adj_rib_in::PathKey;
 use crate::graceful::LastLongLived;
 use crate::output::ConnId;
+use crate::role;
 use crate::speaker::Shared;
 
 /// A walk over the accepted paths: takes away those of old sessions, asks the policy again, decides again.
@@ -96,7 +97,10 @@ impl Peer {
                 continue;
             }
             let stale = !self.live || accepted.generation < self.rib_in.generation();
-            let ineligible = view.ineligible(&accepted.route, self.external, self.config.id.address, self.local);
+            let role = self.config.role.filter(|_| self.external);
+            let leak = role::leak(role, self.config.asn, accepted.route.attributes.only_to_customer);
+            let usable = view.ineligible(&accepted.route, self.external, self.config.id.address, self.local);
+            let ineligible = leak.or(usable);
             if stale && walk.long_lived[prefix.family() as usize] {
                 let Some(route) = last.mark(&accepted.route) else {
                     self.rib_in.remove_accepted(&path);

@@ -34,6 +34,13 @@ impl Speaker {
         if pools {
             self.shared.view.set_pools(settings.pools.clone());
         }
+        if before.hold_time != settings.hold_time && self.sessions().0 > 0 {
+            let text = format!(
+                "hold time {} s counts from each session's next OPEN on; what is up keeps what was agreed",
+                settings.hold_time.as_secs()
+            );
+            self.shared.out.notice(now, &mut self.budget, false, text);
+        }
         self.shared.rib.set_max_paths(settings.max_paths);
         for (id, peer) in wanted {
             self.configure(now, id, peer, identity || was_shut);
@@ -95,6 +102,8 @@ impl Speaker {
             } else if peer.state().0 >= State::OpenSent {
                 peer.stop(now, &Notification::cease(cease::RESET, ""), shared);
                 done.push(format!("{id}: session reset"));
+            } else if peer.down {
+                undone.push(format!("{id}: taken down; `biplane bgp peer up {id}` takes it up again"));
             } else if shared.shut {
                 undone.push(format!("{id}: the speaker is shut down"));
             } else {
@@ -148,7 +157,7 @@ impl Speaker {
         let before = std::mem::replace(&mut peer.config, config);
         // More or fewer paths change nothing that was agreed; some or none do.
         let add_path = |c: &PeerConfig| (c.add_path.send > 0, c.add_path.receive);
-        let key = |c: &PeerConfig| (c.asn, c.local_address, c.key_generation, add_path(c));
+        let key = |c: &PeerConfig| (c.asn, c.local_address, c.key_generation, add_path(c), c.role);
         if reset || returned || key(&before) != key(&peer.config) {
             let cease = Notification::cease(cease::OTHER_CHANGE, "");
             // Paths of another AS are not to outlive it; a new key or source address changes nothing about them.
@@ -161,6 +170,7 @@ impl Speaker {
                 peer.introduce(&mut self.shared);
             }
             peer.renew_target(now, &mut self.shared);
+            peer.note_hold_time(now, before.hold_time, &mut self.shared);
             if !peer.is_live() && (before.port, before.passive) != (peer.config.port, peer.config.passive) {
                 peer.dial_now(now, &mut self.shared);
             }

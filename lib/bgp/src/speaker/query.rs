@@ -132,6 +132,8 @@ impl Speaker {
             asn: peer.config.asn,
             mesh: peer.config.mesh,
             passive: peer.config.passive,
+            down: peer.down,
+            role: peer.config.role,
             description: peer.config.description.clone(),
             state,
             since,

@@ -257,6 +257,13 @@ impl Core {
                 };
                 self.out.push(Effect::Answer(number, answer));
             }
+            status::Operation::BgpPeer { peer, up, text } => {
+                let answer = match up {
+                    true => self.native.speaker.handle_peer_up(now, &peer),
+                    false => self.native.speaker.handle_peer_down(now, &peer, &text),
+                };
+                self.out.push(Effect::Answer(number, answer));
+            }
             // The loop reads files; it answers this one before it comes here.
             status::Operation::Reload => self.out.push(Effect::Answer(number, Ok("reloading".to_owned()))),
         }

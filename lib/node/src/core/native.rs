@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bgp::{Output, PeerConfig, Speaker, SpeakerConfig};
-use model::config::{BgpConfig, Config};
+use model::config::{BgpConfig, BgpRole, Config};
 use model::{Family, Moment, PeerId, Plane, Prefix, RouterId};
 use peering::Command;
 use switch::Readiness;
@@ -101,6 +101,16 @@ pub(super) fn router_id(identity: &Identity, underlay: &[IpAddr]) -> RouterId {
     }))
 }
 
+fn role(role: BgpRole) -> bgp::Role {
+    match role {
+        BgpRole::Provider => bgp::Role::Provider,
+        BgpRole::Customer => bgp::Role::Customer,
+        BgpRole::Peer => bgp::Role::Peer,
+        BgpRole::RouteServer => bgp::Role::RouteServer,
+        BgpRole::RouteServerClient => bgp::Role::RouteServerClient,
+    }
+}
+
 impl Core {
     /// Opens, changes or closes sessions as the stance and the configuration say; hands out what the speaker wants done.
     pub(super) fn run_native(&mut self, now: Moment) {
@@ -177,6 +187,11 @@ impl Core {
                 passive: peer.passive,
                 hold_time: peer.hold_time,
                 max_prefixes: peer.max_prefixes.unwrap_or(bgp.max_prefixes),
+                max_prefixes_warn: peer.max_prefixes_warn.unwrap_or(bgp.max_prefixes_warn),
+                max_prefixes_restart: peer.max_prefixes_restart.or(bgp.max_prefixes_restart),
+                min_advertisement_interval: peer.min_advertisement_interval.unwrap_or(bgp.min_advertisement_interval),
+                role: peer.role.map(role),
+                role_strict: peer.role_strict,
                 key_generation: key(&peer.address),
                 graceful_restart: peer.graceful_restart,
                 description: peer.description.clone(),
@@ -202,6 +217,9 @@ impl Core {
                     .copied()
                     .filter(|own| own.is_ipv4() == reach.vtep.underlay.is_ipv4()),
                 max_prefixes: bgp.max_prefixes,
+                max_prefixes_warn: bgp.max_prefixes_warn,
+                max_prefixes_restart: bgp.max_prefixes_restart,
+                min_advertisement_interval: bgp.min_advertisement_interval,
                 mesh: true,
                 key_generation: key(&reach.vtep.underlay),
                 description: Some(format!("node {node}")),

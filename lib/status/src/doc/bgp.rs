@@ -53,6 +53,13 @@ pub struct BgpPeer {
     pub description: Option<String>,
     /// Do we only listen, and never dial?
     pub passive: bool,
+    /// Did the operator take it down (`biplane bgp peer down`)?
+    pub admin_down: bool,
+    /// What this node is to it (RFC 9234): `provider`, `customer`, `peer`, `routeServer`, `routeServerClient`; `null` if
+    /// nothing is configured.
+    pub role: Option<String>,
+    /// Name of its host, as it tells it in its OPEN; `null` if it does not.
+    pub host_name: Option<String>,
     /// State of the session (RFC 4271 section 8.2.2).
     pub state: BgpState,
     /// Since when it is in that state.

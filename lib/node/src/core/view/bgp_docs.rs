@@ -35,6 +35,9 @@ impl Core {
                 node: node.filter(|_| peer.mesh).map(|claim| claim.node.clone()),
                 description: peer.description,
                 passive: peer.passive,
+                admin_down: peer.down,
+                role: peer.role.map(|role| role_word(role).to_owned()),
+                host_name: peer.host_name,
                 state: state(peer.state),
                 since: wall.at(peer.since),
                 uptime_seconds: established.then(|| wall.seconds(peer.since)),
@@ -113,6 +116,17 @@ impl Core {
             why: path.why,
         });
         doc::BgpRoutes { direction, items: items.collect(), truncated }
+    }
+}
+
+/// A role in the configuration's word.
+fn role_word(role: bgp::Role) -> &'static str {
+    match role {
+        bgp::Role::Provider => "provider",
+        bgp::Role::Customer => "customer",
+        bgp::Role::Peer => "peer",
+        bgp::Role::RouteServer => "routeServer",
+        bgp::Role::RouteServerClient => "routeServerClient",
     }
 }
 

@@ -1,0 +1,67 @@
+//! What an operator says about one peer: down, up; and who is told that a connection is not wanted.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::{Moment, Prefix};
+use wire::{Message, Notification, cease};
+
+use super::Peer;
+use crate::counters::{MessageKind, Way};
+use crate::output::{ConnId, Output};
+use crate::speaker::Shared;
+
+impl Peer {
+    /// May a session open?
+    pub(super) fn is_wanted(&self, shared: &Shared) -> bool {
+        !(shared.shut || self.gone || self.down)
+    }
+
+    /// Ends its sessions with Cease 6/2 and this text (RFC 9003); none opens until it is taken up again.
+    pub(crate) fn take_down(&mut self, now: Moment, text: &str, shared: &mut Shared) {
+        self.down = true;
+        self.stop(now, &Notification::cease(cease::SHUTDOWN, text), shared);
+    }
+
+    /// Lets sessions open again, from now on.
+    pub(crate) fn take_up(&mut self, now: Moment, shared: &mut Shared) {
+        self.down = false;
+        self.dial_now(now, shared);
+    }
+
+    /// The configured hold time was `before`: says when another one counts.
+    pub(crate) fn note_hold_time(&mut self, now: Moment, before: Option<Duration>, shared: &mut Shared) {
+        if self.live && before != self.config.hold_time {
+            let wanted = self.config.hold_time.unwrap_or(shared.settings.hold_time).as_secs();
+            let text = format!("peer {}: hold time {wanted} s counts from the next OPEN on", self.config.id);
+            shared.out.notice(now, &mut self.budget, false, text);
+        }
+    }
+
+    /// A connection of the peer's that is not wanted now: Cease 6/5, so that its operator reads why.
+    pub(super) fn reject(&mut self, conn: ConnId, shared: &mut Shared) {
+        let told = Message::Notification(Notification::cease(cease::REJECTED, ""));
+        let bytes = wire::encode(&told, &wire::Negotiated::default()).unwrap_or_else(|_| Bytes::new());
+        self.counters.message(Way::Out, MessageKind::Notification);
+        self.counters.notification(Way::Out, wire::code::CEASE, cease::REJECTED);
+        shared.out.push(Output::Send { conn, bytes });
+        shared.out.push(Output::Close { conn, flush: true });
+    }
+
+    /// A line when the peer comes near its bound, once until it has gone back below.
+    pub(super) fn watch_bound(&mut self, now: Moment, sample: Prefix, shared: &mut Shared) {
+        let percent = u64::from(self.config.max_prefixes_warn.min(100));
+        let most = u64::from(self.config.max_prefixes);
+        let received = self.rib_in.received() as u64;
+        let near = percent > 0 && received * 100 >= most * percent;
+        if near && !self.warned {
+            let text = format!(
+                "peer {}: announces {received} prefixes ({sample} last), {percent} % of the {most} that maxPrefixes \
+                 allows: more than that closes the session",
+                self.config.id
+            );
+            shared.out.notice(now, &mut self.budget, true, text);
+        }
+        self.warned = near;
+    }
+}
