@@ -4,11 +4,11 @@
 //! and with nothing else: the machine may be busy with other things, for both alike.
 
 mod claims;
-mod feeder;
-mod metrics;
-mod router;
-mod routes;
-mod space;
+pub(crate) mod feeder;
+pub(crate) mod metrics;
+pub(crate) mod router;
+pub(crate) mod routes;
+pub(crate) mod space;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -84,7 +84,7 @@ fn show(rows: &[Vec<String>]) -> Result<()> {
     Ok(())
 }
 
-fn program(settings: &Settings, name: &str) -> Result<PathBuf> {
+pub(crate) fn program(settings: &Settings, name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     // A folder that was named beats the one beside this program.
@@ -94,7 +94,7 @@ fn program(settings: &Settings, name: &str) -> Result<PathBuf> {
         .with_context(|| format!("there is no program {name}: build it, or install its package"))
 }
 
-fn seconds(time: Duration) -> String {
+pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 
@@ -102,7 +102,7 @@ fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-fn mebibytes(octets: u64) -> String {
+pub(crate) fn mebibytes(octets: u64) -> String {
     format!("{} MiB", octets >> 20)
 }
 

@@ -17,7 +17,7 @@ use crate::lab::{Interrupt, Lab, Settings, keeper, poll};
 use crate::probes::Probes;
 use crate::report::{REPORT, Report};
 use crate::topology::{Kind, Node};
-use crate::{bench, demo, places, pods};
+use crate::{bench, demo, places, pods, replay};
 use probe::flow::Rates;
 
 /// Labs from containerlab topology files, in network namespaces of this machine.
@@ -115,6 +115,17 @@ enum Command {
         /// Runs of each, the median is shown
         #[arg(long, default_value_t = 3)]
         rounds: usize,
+    },
+    /// A full table into a daemon over BGP, changed, and withdrawn; the kernel must hold what was said each time
+    Replay {
+        /// MRT file (TABLE_DUMP_V2 or BGP4MP, plain, .gz or .bz2); a generated table if absent
+        file: Option<PathBuf>,
+        /// Prefixes of the generated table, one IPv6 among eleven
+        #[arg(long, default_value_t = 550_000, conflicts_with = "file", value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+        prefixes: u32,
+        /// Changes that follow
+        #[arg(long, default_value_t = 100_000)]
+        churn: u32,
     },
     /// A node's first process
     #[command(hide = true)]
@@ -214,6 +225,12 @@ fn start(args: LabArgs) -> Result<ExitCode> {
             routes.retain(|count| *count > 0);
             let interrupt = interrupt()?;
             bench::run(&settings, &bench::Plan { routes, claims, rounds }, &interrupt)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Replay { file, prefixes, churn } => {
+            let interrupt = interrupt()?;
+            let parts = replay::run(&settings, &replay::Plan { file, prefixes, churn }, &interrupt)?;
+            io::stdout().write_all(replay::words(&parts).as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Keeper { at } => keeper::run(&at).map(|()| ExitCode::SUCCESS),

@@ -9,6 +9,7 @@
 //! - [`turn`] keeps runs that count packets from running at the same time.
 //! - [`demo`] is `make demo`.
 //! - [`bench`] is `biplane lab bench`: what large tables cost.
+//! - [`replay`] is `biplane lab replay`: full tables, generated or of an MRT file.
 //! - [`cli`] is `biplane lab`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -21,6 +22,7 @@ pub mod lab;
 pub mod places;
 pub mod pods;
 pub mod probes;
+pub mod replay;
 pub mod report;
 pub mod topology;
 pub mod turn;

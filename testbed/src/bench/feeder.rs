@@ -12,25 +12,25 @@ use model::{Asn, Family, Prefix};
 use wire::{AsPath, Attributes, Capability, Message, Negotiated, Open, frame_length};
 
 /// AS number of the feeder.
-pub(super) const ASN: Asn = Asn(65001);
+pub(crate) const ASN: Asn = Asn(65001);
 const HOLD: u16 = 90;
 const OPENS_WITHIN: Duration = Duration::from_secs(30);
 
 /// The messages of one table.
-pub(super) struct Table {
+pub(crate) struct Table {
     /// In the order of announcing.
-    pub(super) prefixes: Vec<Prefix>,
+    pub(crate) prefixes: Vec<Prefix>,
     announce: Vec<u8>,
     withdraw: Vec<u8>,
     /// UPDATEs that announce.
-    pub(super) updates: usize,
+    pub(crate) updates: usize,
     /// Sets of attributes.
-    pub(super) groups: usize,
+    pub(crate) groups: usize,
 }
 
 impl Table {
     /// `count` /24 slices of 16.0.0.0/4 through `next_hop`. Always the same for the same count.
-    pub(super) fn new(count: u32, next_hop: Ipv4Addr) -> Result<Table> {
+    pub(crate) fn new(count: u32, next_hop: Ipv4Addr) -> Result<Table> {
         const SLOTS: u32 = 1 << 20;
         if count == 0 || count > SLOTS {
             bail!("{count} routes: expected 1 to {SLOTS}");
@@ -68,10 +68,11 @@ impl Table {
 }
 
 /// Numbers that only look random.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, bound: u32) -> u32 {
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         // xorshift64.
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -91,7 +92,7 @@ fn negotiated() -> Negotiated {
 }
 
 /// An established session.
-pub(super) struct Feeder {
+pub(crate) struct Feeder {
     orders: Sender<Order>,
     told: Arc<Mutex<Option<String>>>,
 }
@@ -99,11 +100,12 @@ pub(super) struct Feeder {
 enum Order {
     Announce(Arc<Table>),
     Withdraw(Arc<Table>),
+    Send(Arc<Vec<u8>>),
 }
 
 impl Feeder {
     /// Opens the session; `connect` is tried until the other side listens.
-    pub(super) fn open(router_id: Ipv4Addr, connect: impl Fn() -> Result<TcpStream>) -> Result<Feeder> {
+    pub(crate) fn open(router_id: Ipv4Addr, connect: impl Fn() -> Result<TcpStream>) -> Result<Feeder> {
         let deadline = Instant::now() + OPENS_WITHIN;
         loop {
             match connect().and_then(|stream| Session::open(stream, router_id)) {
@@ -115,17 +117,22 @@ impl Feeder {
     }
 
     /// Sends all UPDATEs and End-of-RIB.
-    pub(super) fn announce(&self, table: &Arc<Table>) -> Result<()> {
+    pub(crate) fn announce(&self, table: &Arc<Table>) -> Result<()> {
         self.order(Order::Announce(Arc::clone(table)))
     }
 
     /// Takes all prefixes back.
-    pub(super) fn withdraw(&self, table: &Arc<Table>) -> Result<()> {
+    pub(crate) fn withdraw(&self, table: &Arc<Table>) -> Result<()> {
         self.order(Order::Withdraw(Arc::clone(table)))
     }
 
+    /// Sends these octets, whole messages.
+    pub(crate) fn send(&self, messages: &Arc<Vec<u8>>) -> Result<()> {
+        self.order(Order::Send(Arc::clone(messages)))
+    }
+
     /// An error if the session has ended.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         match &*self.told.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
             Some(words) => Err(anyhow!("the BGP session ended: {words}")),
@@ -148,8 +155,12 @@ impl Session {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let mut session = Session { stream, inbox: Vec::new() };
-        let capabilities =
-            vec![Capability::MultiProtocol(Family::V4), Capability::RouteRefresh, Capability::FourOctetAs(ASN.0)];
+        let capabilities = vec![
+            Capability::MultiProtocol(Family::V4),
+            Capability::MultiProtocol(Family::V6),
+            Capability::RouteRefresh,
+            Capability::FourOctetAs(ASN.0),
+        ];
         let open = Message::Open(Open { asn: ASN, hold_time: HOLD, router_id, capabilities });
         session.send(&open)?;
         let mut opened = false;
@@ -192,6 +203,7 @@ impl Session {
                 let written = match todo.recv_timeout(Duration::from_secs(u64::from(HOLD) / 3)) {
                     Ok(Order::Announce(table)) => writing.write_all(&table.announce),
                     Ok(Order::Withdraw(table)) => writing.write_all(&table.withdraw),
+                    Ok(Order::Send(messages)) => writing.write_all(&messages),
                     Err(RecvTimeoutError::Timeout) => writing.write_all(&keepalive),
                     Err(RecvTimeoutError::Disconnected) => return,
                 };
@@ -224,7 +236,7 @@ impl Session {
 }
 
 /// Where the router under measurement listens.
-pub(super) fn bgp_port(address: Ipv4Addr) -> SocketAddr {
+pub(crate) fn bgp_port(address: Ipv4Addr) -> SocketAddr {
     SocketAddr::new(address.into(), 179)
 }
 

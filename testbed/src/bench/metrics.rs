@@ -9,12 +9,20 @@ use anyhow::{Context, Result};
 use super::space::Space;
 
 /// Where the daemon under measurement serves its metrics, inside its namespace.
-pub(super) const PORT: u16 = 9178;
+pub(crate) const PORT: u16 = 9178;
 
 /// Longest that the daemon worked on one event since it started.
-pub(super) fn longest_event(space: &Space) -> Result<Duration> {
+pub(crate) fn longest_event(space: &Space) -> Result<Duration> {
     let seconds = value(&page(space)?, "biplane_event_longest_seconds").context("no biplane_event_longest_seconds")?;
     Ok(Duration::from_secs_f64(seconds))
+}
+
+/// The sum of all lines of a metric that have these labels.
+pub(crate) fn sum(space: &Space, name: &str, labels: &str) -> Result<u64> {
+    let page = page(space)?;
+    let lines = page.lines().filter(|line| line.starts_with(name) && line.contains(labels));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    Ok(values.sum::<f64>() as u64)
 }
 
 fn page(space: &Space) -> Result<String> {

@@ -1,7 +1,7 @@
 //! A router under measurement: biplaned or BIRD in a namespace, a veth away from the feeder.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,13 @@ use super::{Cost, metrics};
 use crate::lab::Interrupt;
 
 /// The router's address towards the feeder.
-pub(super) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 1);
+pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 1);
 /// The feeder's.
-pub(super) const FEEDER: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 2);
+pub(crate) const FEEDER: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 2);
+/// Its IPv6 address; the router's is one less.
+pub(crate) const FEEDER_V6: Ipv6Addr = Ipv6Addr::new(0xfd55, 0, 0, 0, 0, 0, 0, 2);
+/// The router's AS.
+pub(crate) const OWN_ASN: u32 = 64512;
 /// Device of the router towards the feeder.
 const UPLINK: &str = "up0";
 /// A measurement that takes longer than this has failed.
@@ -24,29 +28,34 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Biplaned,
     Bird,
 }
 
 /// Program, namespaces, folder. Ends with all that belongs to it.
-pub(super) struct Router {
+pub(crate) struct Router {
     kind: Kind,
     // Before the namespaces: it goes first.
-    pub(super) program: Program,
-    pub(super) space: Space,
+    pub(crate) program: Program,
+    pub(crate) space: Space,
     far: Space,
     log: std::path::PathBuf,
 }
 
 impl Router {
     /// Starts `binary` in a fresh namespace, with its files in `folder`.
-    pub(super) fn start(kind: Kind, binary: &Path, folder: &Path, config: &str) -> Result<Router> {
+    pub(crate) fn start(kind: Kind, binary: &Path, folder: &Path, config: &str) -> Result<Router> {
         let (space, far) = (Space::new()?, Space::new()?);
         space.ip(&format!("link add {UPLINK} type veth peer name down0 netns {}", far.pid()))?;
         space.ip(&format!("addr add {ROUTER}/24 dev {UPLINK}"))?;
+        space.ip(&format!("addr add fd55::1/64 dev {UPLINK} nodad"))?;
         space.ip(&format!("link set {UPLINK} up"))?;
         far.ip(&format!("addr add {FEEDER}/24 dev down0"))?;
+        // A second of each, as another next hop.
+        far.ip("addr add 10.255.0.3/24 dev down0")?;
+        far.ip(&format!("addr add {FEEDER_V6}/64 dev down0 nodad"))?;
+        far.ip("addr add fd55::3/64 dev down0 nodad")?;
         far.ip("link set down0 up")?;
         let (file, log) = (folder.join("config"), folder.join("log"));
         fs::write(&file, config)?;
@@ -64,14 +73,14 @@ impl Router {
     }
 
     /// A session with the feeder.
-    pub(super) fn feed(&mut self) -> Result<Feeder> {
+    pub(crate) fn feed(&mut self) -> Result<Feeder> {
         let far = &self.far;
         let opened = Feeder::open(FEEDER, || far.connect(bgp_port(ROUTER)));
         opened.with_context(|| self.last_words())
     }
 
     /// Does `work` and measures until the kernel holds `size` IPv4 routes.
-    pub(super) fn measure(
+    pub(crate) fn measure(
         &mut self,
         size: u64,
         interrupt: &Interrupt,
@@ -125,7 +134,7 @@ impl Router {
     }
 
     /// Until the kernel's number of routes has not moved for a moment: what is there before the feeder speaks.
-    pub(super) fn settled_size(&mut self) -> Result<u64> {
+    pub(crate) fn settled_size(&mut self) -> Result<u64> {
         let deadline = Instant::now() + Duration::from_secs(30);
         let (mut last, mut since) = (0, Instant::now());
         while Instant::now() < deadline {
@@ -141,7 +150,7 @@ impl Router {
     }
 
     /// The end of the program's log.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(5).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
@@ -149,7 +158,12 @@ impl Router {
 }
 
 /// biplaned's configuration for a lone node; JSON is YAML.
-pub(super) fn biplaned_config(mode: &str, folder: &Path, pools: &Value) -> String {
+pub(crate) fn biplaned_config(mode: &str, folder: &Path, pools: &Value) -> String {
+    biplaned_value(mode, folder, pools).to_string()
+}
+
+/// The same as a value, for more keys.
+pub(crate) fn biplaned_value(mode: &str, folder: &Path, pools: &Value) -> Value {
     json!({
         "mode": mode,
         "node": {"name": "bench", "address": ROUTER.to_string()},
@@ -164,11 +178,10 @@ pub(super) fn biplaned_config(mode: &str, folder: &Path, pools: &Value) -> Strin
         "metrics": {"listen": format!("127.0.0.1:{}", metrics::PORT)},
         "api": {"socket": folder.join("socket")},
     })
-    .to_string()
 }
 
 /// BIRD with its kernel protocol, all else at its defaults.
-pub(super) fn bird_config() -> String {
+pub(crate) fn bird_config() -> String {
     format!(
         "router id {ROUTER};
 protocol device {{ }}

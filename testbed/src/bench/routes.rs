@@ -15,7 +15,7 @@ use crate::cli::grouped;
 use crate::lab::Interrupt;
 
 /// Both programs, in turn, `rounds` times; a row per program and direction.
-pub(super) fn compare(
+pub(crate) fn compare(
     daemon: &Path,
     bird: &Path,
     count: u32,
@@ -118,10 +118,10 @@ fn in_kernel(router: &Router) -> Result<Vec<Route>> {
 }
 
 /// A folder for one run.
-pub(super) struct Folder(pub(super) std::path::PathBuf);
+pub(crate) struct Folder(pub(crate) std::path::PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Result<Folder> {
+    pub(crate) fn new() -> Result<Folder> {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -10,12 +10,12 @@ use anyhow::{Context, Result, bail};
 use model::Owner;
 
 /// A network namespace, held by a process that ends with this one.
-pub(super) struct Space {
+pub(crate) struct Space {
     holder: Child,
 }
 
 impl Space {
-    pub(super) fn new() -> Result<Space> {
+    pub(crate) fn new() -> Result<Space> {
         // `cat` waits for the end of its input, which comes when this program ends in whatever way.
         let holder = Command::new("unshare")
             .args(["--net", "--", "cat"])
@@ -36,12 +36,12 @@ impl Space {
         Ok(space)
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.holder.id()
     }
 
     /// A command that will run in here; it is killed when this program ends.
-    pub(super) fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "nsenter", "--net", "-t", &self.pid().to_string(), "--"]).arg(program);
         command.stdin(Stdio::null());
@@ -49,7 +49,7 @@ impl Space {
     }
 
     /// `ip` with these words.
-    pub(super) fn ip(&self, words: &str) -> Result<()> {
+    pub(crate) fn ip(&self, words: &str) -> Result<()> {
         let output = self.command(Path::new("ip")).args(words.split_whitespace()).output()?;
         if !output.status.success() {
             bail!("ip {words}: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -58,7 +58,7 @@ impl Space {
     }
 
     /// Runs something on a thread inside.
-    pub(super) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let space = fs::File::open(format!("/proc/{}/ns/net", self.pid()))?;
         let thread = move || {
             use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -70,7 +70,7 @@ impl Space {
     }
 
     /// A connection from inside.
-    pub(super) fn connect(&self, to: std::net::SocketAddr) -> Result<TcpStream> {
+    pub(crate) fn connect(&self, to: std::net::SocketAddr) -> Result<TcpStream> {
         self.inside(|| Ok(TcpStream::connect_timeout(&to, Duration::from_secs(5))?))
     }
 }
@@ -82,34 +82,34 @@ impl Drop for Space {
 }
 
 /// A program under measurement.
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
     started: Instant,
 }
 
 impl Program {
     /// Starts it; its words go into `log`.
-    pub(super) fn start(command: &mut Command, log: &Path) -> Result<Program> {
+    pub(crate) fn start(command: &mut Command, log: &Path) -> Result<Program> {
         let log = fs::File::create(log)?;
         command.stdout(log.try_clone()?).stderr(log);
         let started = Instant::now();
         Ok(Program { child: command.spawn()?, started })
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub(super) fn started(&self) -> Instant {
+    pub(crate) fn started(&self) -> Instant {
         self.started
     }
 
-    pub(super) fn is_alive(&mut self) -> bool {
+    pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
     /// User and system time of all its threads. /proc counts in ticks of 10 ms.
-    pub(super) fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
         // Fields 14 and 15, counted from 1; the name in parentheses is the second.
         let behind = stat.rsplit_once(')').context("/proc/PID/stat")?.1;
@@ -118,7 +118,7 @@ impl Program {
     }
 
     /// The same in nanoseconds, of the threads that there are now.
-    pub(super) fn cpu_exact(&self) -> Result<Duration> {
+    pub(crate) fn cpu_exact(&self) -> Result<Duration> {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
             // A thread may end meanwhile.
@@ -129,19 +129,19 @@ impl Program {
     }
 
     /// Peak of resident memory since the start or the last [`Program::forget_peak`], octets.
-    pub(super) fn peak(&self) -> Result<u64> {
+    pub(crate) fn peak(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
     }
 
     /// From here on the peak is counted anew.
-    pub(super) fn forget_peak(&self) -> Result<()> {
+    pub(crate) fn forget_peak(&self) -> Result<()> {
         Ok(fs::write(format!("/proc/{}/clear_refs", self.pid()), "5")?)
     }
 
     /// How many IPv4 routes the tables main and local of its kernel hold: without policy rules they are one.
-    pub(super) fn fib_size(&self) -> Result<u64> {
+    pub(crate) fn fib_size(&self) -> Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/net/fib_triestat", self.pid()))?;
         let main = text.split_once("Main:").context("no table main in fib_triestat")?.1;
         let line = main.lines().find_map(|line| line.trim().strip_prefix("Prefixes:")).context("fib_triestat")?;
@@ -149,7 +149,7 @@ impl Program {
     }
 
     /// IPv4 routes of its kernel's table main that lead somewhere.
-    pub(super) fn routes(&self) -> Result<Vec<Route>> {
+    pub(crate) fn routes(&self) -> Result<Vec<Route>> {
         let text = fs::read_to_string(format!("/proc/{}/net/route", self.pid()))?;
         Ok(text.lines().skip(1).filter_map(Route::of).collect())
     }
@@ -163,12 +163,12 @@ impl Drop for Program {
 
 /// One line of /proc/net/route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Route {
-    pub(super) network: u32,
-    pub(super) mask: u32,
-    pub(super) gateway: u32,
+pub(crate) struct Route {
+    pub(crate) network: u32,
+    pub(crate) mask: u32,
+    pub(crate) gateway: u32,
     /// Over the VXLAN link.
-    pub(super) over_overlay: bool,
+    pub(crate) over_overlay: bool,
 }
 
 impl Route {
