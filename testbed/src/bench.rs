@@ -6,9 +6,12 @@
 mod claims;
 pub(crate) mod feeder;
 pub(crate) mod metrics;
+mod notices;
 pub(crate) mod router;
 pub(crate) mod routes;
 pub(crate) mod space;
+mod swarm;
+mod update;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -28,6 +31,10 @@ pub struct Plan {
     pub claims: u32,
     /// Runs of each measurement; the median is shown.
     pub rounds: usize,
+    /// How many single UPDATEs are timed.
+    pub updates: u32,
+    /// How many iBGP peers are at once.
+    pub peers: u16,
 }
 
 /// What one thing cost.
@@ -59,6 +66,20 @@ impl Cost {
     }
 }
 
+/// The programs that are measured.
+pub(crate) struct Programs {
+    daemon: PathBuf,
+    bird: PathBuf,
+    frr: PathBuf,
+}
+
+impl Programs {
+    /// In the order of the tables.
+    fn all(&self) -> [(router::Kind, &std::path::Path); 3] {
+        [(router::Kind::Biplaned, &self.daemon), (router::Kind::Bird, &self.bird), (router::Kind::Frr, &self.frr)]
+    }
+}
+
 /// Runs all of it and prints the tables.
 ///
 /// # Errors
@@ -66,6 +87,16 @@ impl Cost {
 pub fn run(settings: &Settings, plan: &Plan, interrupt: &Interrupt) -> Result<()> {
     let daemon = program(settings, "biplaned")?;
     let bird = program(settings, "bird")?;
+    let folder = ["/usr/lib/frr", "/usr/libexec/frr"].map(PathBuf::from);
+    let frr = folder.into_iter().map(|folder| folder.join("bgpd")).find(|file| file.is_file());
+    let frr = frr.context("there is no program bgpd: install the package frr")?;
+    let programs = Programs { daemon: daemon.clone(), bird: bird.clone(), frr };
+    if plan.updates > 0 {
+        show(&update::compare(&programs, plan.updates, interrupt)?)?;
+    }
+    if plan.peers > 0 {
+        show(&swarm::compare(&programs, plan.peers, interrupt)?)?;
+    }
     for count in &plan.routes {
         let rows = routes::compare(&daemon, &bird, *count, plan.rounds, interrupt)?;
         show(&rows)?;

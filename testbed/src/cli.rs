@@ -115,6 +115,12 @@ enum Command {
         /// Runs of each, the median is shown
         #[arg(long, default_value_t = 3)]
         rounds: usize,
+        /// Single UPDATEs that are timed, beside BIRD and FRR; 0 for none
+        #[arg(long, default_value_t = 500)]
+        updates: u32,
+        /// iBGP peers at once, beside BIRD and FRR; 0 for none
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(0..=250))]
+        peers: u16,
     },
     /// A full table into a daemon over BGP, changed, and withdrawn; the kernel must hold what was said each time
     Replay {
@@ -221,10 +227,10 @@ fn start(args: LabArgs) -> Result<ExitCode> {
             let good = demo::run(&lab, &plan, &interrupt)?;
             Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Bench { mut routes, claims, rounds } => {
+        Command::Bench { mut routes, claims, rounds, updates, peers } => {
             routes.retain(|count| *count > 0);
             let interrupt = interrupt()?;
-            bench::run(&settings, &bench::Plan { routes, claims, rounds }, &interrupt)?;
+            bench::run(&settings, &bench::Plan { routes, claims, rounds, updates, peers }, &interrupt)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Replay { file, prefixes, churn } => {

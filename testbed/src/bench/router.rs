@@ -21,6 +21,8 @@ pub(crate) const FEEDER: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 2);
 pub(crate) const FEEDER_V6: Ipv6Addr = Ipv6Addr::new(0xfd55, 0, 0, 0, 0, 0, 0, 2);
 /// The router's AS.
 pub(crate) const OWN_ASN: u32 = 64512;
+/// The router's address towards many peers.
+pub(crate) const SWARM_ROUTER: Ipv4Addr = Ipv4Addr::new(10, 254, 0, 1);
 /// Device of the router towards the feeder.
 const UPLINK: &str = "up0";
 /// A measurement that takes longer than this has failed.
@@ -31,6 +33,27 @@ const LIMIT: Duration = Duration::from_secs(600);
 pub(crate) enum Kind {
     Biplaned,
     Bird,
+    /// bgpd and zebra.
+    Frr,
+}
+
+impl Kind {
+    /// As tables have it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Kind::Biplaned => "biplaned",
+            Kind::Bird => "BIRD 2",
+            Kind::Frr => "FRR",
+        }
+    }
+}
+
+/// Namespaces and a folder, before the program runs.
+pub(crate) struct Stage {
+    kind: Kind,
+    space: Space,
+    pub(crate) far: Space,
+    folder: std::path::PathBuf,
 }
 
 /// Program, namespaces, folder. Ends with all that belongs to it.
@@ -38,14 +61,21 @@ pub(crate) struct Router {
     kind: Kind,
     // Before the namespaces: it goes first.
     pub(crate) program: Program,
+    /// FRR's zebra.
+    also: Option<Program>,
     pub(crate) space: Space,
-    far: Space,
+    pub(crate) far: Space,
     log: std::path::PathBuf,
 }
 
 impl Router {
     /// Starts `binary` in a fresh namespace, with its files in `folder`.
     pub(crate) fn start(kind: Kind, binary: &Path, folder: &Path, config: &str) -> Result<Router> {
+        Router::stage(kind, folder)?.start(binary, config)
+    }
+
+    /// The namespaces alone.
+    pub(crate) fn stage(kind: Kind, folder: &Path) -> Result<Stage> {
         let (space, far) = (Space::new()?, Space::new()?);
         space.ip(&format!("link add {UPLINK} type veth peer name down0 netns {}", far.pid()))?;
         space.ip(&format!("addr add {ROUTER}/24 dev {UPLINK}"))?;
@@ -57,10 +87,60 @@ impl Router {
         far.ip(&format!("addr add {FEEDER_V6}/64 dev down0 nodad"))?;
         far.ip("addr add fd55::3/64 dev down0 nodad")?;
         far.ip("link set down0 up")?;
+        // A network for many peers.
+        space.ip(&format!("addr add {SWARM_ROUTER}/16 dev {UPLINK}"))?;
+        far.ip("addr add 10.254.255.254/16 dev down0")?;
+        // Any address of it is the peers'.
+        far.ip("route add local 10.254.1.0/24 dev lo")?;
+        far.ip("link set lo up")?;
+        Ok(Stage { kind, space, far, folder: folder.to_path_buf() })
+    }
+
+    /// Peak of resident memory, octets; of both programs where there are two, though their peaks need not meet.
+    pub(crate) fn peak(&self) -> Result<u64> {
+        Ok(self.program.peak()? + self.also.as_ref().map_or(Ok(0), Program::peak)?)
+    }
+
+    /// User and system time of all threads.
+    pub(crate) fn cpu_exact(&self) -> Result<Duration> {
+        Ok(self.program.cpu_exact()? + self.also.as_ref().map_or(Ok(Duration::ZERO), Program::cpu_exact)?)
+    }
+}
+
+impl Stage {
+    /// Starts the program, whose files are in the folder.
+    pub(crate) fn start(self, binary: &Path, config: &str) -> Result<Router> {
+        let Stage { kind, space, far, folder } = self;
         let (file, log) = (folder.join("config"), folder.join("log"));
         fs::write(&file, config)?;
+        let mut also = None;
         let mut command = space.command(binary);
         match kind {
+            Kind::Frr => {
+                let zebra = binary.with_file_name("zebra");
+                let shared = [("-z", "zserv.api"), ("--vty_socket", "")];
+                let tell = |command: &mut std::process::Command, name: &str| {
+                    for (flag, file) in shared {
+                        command.arg(flag).arg(folder.join(file));
+                    }
+                    command.arg("-i").arg(folder.join(format!("{name}.pid")));
+                    command.args(["-u", "root", "-g", "root", "-A", "127.0.0.1"]);
+                };
+                let mut first = space.command(&zebra);
+                tell(&mut first, "zebra");
+                first.args(["-s", "90000000", "-f", "/dev/null"]);
+                also = Some(Program::start(&mut first, &folder.join("zebra.log"))?);
+                let deadline = Instant::now() + Duration::from_secs(10);
+                while !folder.join("zserv.api").exists() {
+                    if Instant::now() > deadline {
+                        let words = fs::read_to_string(folder.join("zebra.log")).unwrap_or_default();
+                        bail!("zebra does not come up: {words}");
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                tell(&mut command, "bgpd");
+                command.arg("-f").arg(&file)
+            }
             Kind::Biplaned => command.arg("-c").arg(&file),
             Kind::Bird => command.args(["-f", "-c"]).arg(&file).arg("-s").arg(folder.join("bird.ctl")),
         };
@@ -69,9 +149,11 @@ impl Router {
             command.env_remove(name);
         }
         let program = Program::start(&mut command, &log)?;
-        Ok(Router { kind, program, space, far, log })
+        Ok(Router { kind, program, also, space, far, log })
     }
+}
 
+impl Router {
     /// A session with the feeder.
     pub(crate) fn feed(&mut self) -> Result<Feeder> {
         let far = &self.far;
@@ -95,7 +177,7 @@ impl Router {
         let cpu = self.program.cpu()?.saturating_sub(before);
         let longest = match self.kind {
             Kind::Biplaned => Some(metrics::longest_event(&self.space)?),
-            Kind::Bird => None,
+            Kind::Bird | Kind::Frr => None,
         };
         Ok(Cost { wall, cpu, peak: self.program.peak()?, longest })
     }
@@ -178,6 +260,19 @@ pub(crate) fn biplaned_value(mode: &str, folder: &Path, pools: &Value) -> Value 
         "metrics": {"listen": format!("127.0.0.1:{}", metrics::PORT)},
         "api": {"socket": folder.join("socket")},
     })
+}
+
+/// FRR's bgpd with zebra, all else at its defaults.
+pub(crate) fn frr_config() -> String {
+    let asn = feeder::ASN;
+    format!(
+        "router bgp {OWN_ASN}
+ bgp router-id {ROUTER}
+ no bgp ebgp-requires-policy
+ neighbor {FEEDER} remote-as {asn}
+ neighbor {FEEDER} passive
+"
+    )
 }
 
 /// BIRD with its kernel protocol, all else at its defaults.

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::feeder::Table;
-use super::router::{FEEDER, Kind, Router, biplaned_config, bird_config};
+use super::router::{FEEDER, Kind, Router, biplaned_config, bird_config, frr_config};
 use super::space::Route;
 use super::{Cost, mebibytes, millis, ratio, seconds};
 use crate::cli::grouped;
@@ -75,6 +75,7 @@ fn once(kind: Kind, binary: &Path, table: &Arc<Table>, interrupt: &Interrupt) ->
             biplaned_config("bgp", &folder.0, &json!([own, all]))
         }
         Kind::Bird => bird_config(),
+        Kind::Frr => frr_config(),
     };
     let mut router = Router::start(kind, binary, &folder.0, &config)?;
     let feeder = router.feed()?;
