@@ -54,6 +54,8 @@ pub(crate) struct Offer {
     pub(crate) promise: Option<Promise>,
     /// Several paths for a prefix (RFC 7911).
     pub(crate) add_path: AddPath,
+    /// Nothing of it is offered: paths with an AS_SET are taken.
+    pub(crate) accept_as_sets: bool,
 }
 
 /// What came of both OPENs.
@@ -152,6 +154,7 @@ impl Offer {
                 max_message,
                 add_path_send,
                 add_path_receive,
+                accept_as_sets: self.accept_as_sets,
                 ..wire::Negotiated::default()
             },
             hold_time,
@@ -195,6 +198,7 @@ mod tests {
             host_name: Some("node-1".to_owned()),
             promise: None,
             add_path: AddPath::default(),
+            accept_as_sets: false,
         }
     }
 

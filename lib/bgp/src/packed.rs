@@ -32,6 +32,7 @@ struct Codec {
     ibgp: bool,
     max_message: usize,
     extended_next_hop: bool,
+    accept_as_sets: bool,
     /// By family.
     add_path: [bool; 2],
 }
@@ -54,6 +55,7 @@ impl Packed {
                 ibgp: codec.ibgp,
                 max_message: codec.max_message,
                 extended_next_hop: codec.extended_next_hop,
+                accept_as_sets: codec.accept_as_sets,
                 add_path: Family::BOTH.map(|family| codec.add_path_send.contains(&family)),
             },
             paths,

@@ -251,6 +251,21 @@ impl Peer {
         true
     }
 
+    /// Paths with an AS_SET are taken from now on, or no more; what is there is asked for again.
+    pub(crate) fn accept_as_sets(&mut self, now: Moment, taken: bool, shared: &mut Shared) {
+        for link in &mut self.links {
+            link.codec.accept_as_sets = taken;
+        }
+        if self.is_live() && !self.ask_again(now, shared) {
+            let id = &self.config.id;
+            let text = format!(
+                "peer {id}: bgp.acceptAsSets has changed, and it does not answer to route refresh: `biplane bgp reset {id}` \
+                 makes it announce again"
+            );
+            shared.out.push(Output::Notice { warn: true, text });
+        }
+    }
+
     /// The paths of an ended session go, now.
     fn purge(&mut self) {
         self.live = false;
@@ -522,6 +537,7 @@ impl Peer {
             host_name: shared.settings.host_name.clone(),
             promise: self.promise(now, shared),
             add_path: self.config.add_path,
+            accept_as_sets: shared.settings.accept_as_sets,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct SpeakerConfig {
     pub graceful_restart: GracefulRestart,
     /// Most equal paths in a multipath set, at least 1.
     pub max_paths: u8,
+    /// Paths with an AS_SET are taken, instead of being treated as withdrawn (RFC 9774).
+    pub accept_as_sets: bool,
     /// Only slices of these are accepted from peers.
     pub pools: Vec<ClusterPool>,
     /// Peers; addresses are unique (of two with one address the last counts).
@@ -60,6 +62,7 @@ impl SpeakerConfig {
             stale_time: None,
             graceful_restart: GracefulRestart::default(),
             max_paths: 16,
+            accept_as_sets: false,
             pools: Vec::new(),
             peers: Vec::new(),
             seed: 0,

@@ -451,3 +451,31 @@ fn our_messages_are_as_long_as_was_agreed() {
     assert!(longest(false) <= 4096);
     assert!((4097..=65535).contains(&longest(true)), "{}", longest(true));
 }
+
+/// Checklist: 105
+#[test]
+fn sets_are_withdrawn_unless_the_operator_takes_them() {
+    let mut hand = hand();
+    let conn = hand.establish(2, 65002);
+    let path = wire::AsPath(vec![wire::Segment::Sequence(vec![Asn(65002)]), wire::Segment::Set(vec![Asn(1), Asn(2)])]);
+    let attributes = wire::Attributes { as_path: path, ..wire::Attributes::default() };
+    let liberal = wire::Negotiated { accept_as_sets: true, ..hand.negotiated.clone() };
+    let slice = prefix("10.244.10.0/24");
+    let update = wire::encode_announce(&[(slice, 0)], address(2), None, &attributes, &liberal).unwrap();
+    hand.bytes(conn, &update[0]);
+    assert_eq!(hand.speaker.best(&slice).len(), 0);
+    // The session stays, and is asked again, as what was refused was not kept.
+    for taken in [true, false] {
+        hand.heard(conn);
+        let mut other = config(1, 64512, &[(2, 65002)]);
+        other.peers[0].passive = true;
+        other.accept_as_sets = taken;
+        hand.speaker.handle_config(hand.now, other);
+        hand.work();
+        let asked = hand.heard(conn).iter().filter(|m| matches!(m, Message::RouteRefresh(_))).count();
+        assert!(asked > 0, "{taken}");
+        hand.bytes(conn, &update[0]);
+        assert_eq!(hand.speaker.best(&slice).len(), usize::from(taken));
+    }
+    assert_eq!(hand.speaker.sessions(), (1, 1));
+}

@@ -160,6 +160,11 @@ const BGP: &[Field] = &[
         "Least time between two bursts of announcements to a peer, in seconds; withdrawals never wait.",
     ),
     leaf("maxPaths", Leaf::Int { min: 1, max: 64, unit: "" }, "Most equal paths that become one kernel route."),
+    leaf(
+        "acceptAsSets",
+        Leaf::Bool,
+        "Take paths with an AS_SET; RFC 9774 wants them treated as withdrawn, and so they are by default.",
+    ),
     field("prefixSets", policies::PREFIX_SETS, "Named sets of prefixes, for policies."),
     field("policies", policies::POLICIES, "Named policies: rules in order, the first that accepts or rejects decides."),
     leaf(

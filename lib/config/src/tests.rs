@@ -72,6 +72,7 @@ bgp:
   gracefulShutdown: {honour: false, waitSeconds: 30}
   maxPrefixes: 100
   maxPaths: 2
+  acceptAsSets: true
   prefixSets: {all: [0.0.0.0/0]}
   policies: {one: {rules: [], default: accept}}
   meshImport: one
@@ -114,7 +115,7 @@ api: {socket: /run/b.sock}
     let restart = c.bgp.graceful_restart;
     let times = (restart.restart_time.as_secs(), restart.long_lived.as_secs(), c.bgp.graceful_shutdown.wait.as_secs());
     assert_eq!((restart.enabled, c.bgp.graceful_shutdown.honour, times), (false, false, (60, 3600, 30)));
-    assert_eq!((c.bgp.max_prefixes, c.bgp.max_paths), (100, 2));
+    assert_eq!((c.bgp.max_prefixes, c.bgp.max_paths, c.bgp.accept_as_sets), (100, 2, true));
     let [first, second] = c.bgp.peers.as_slice() else { panic!("{:?}", c.bgp.peers) };
     assert_eq!((first.port, first.passive, first.hold_time, &first.password_file), (179, false, None, &None));
     assert_eq!((second.port, second.asn, second.passive, second.max_prefixes), (1790, Asn(65002), true, Some(7)));
@@ -434,13 +435,13 @@ fn variables_and_flags() {
     let said = load(&[yaml("c.yaml", SMALLEST), environment, pairs("flag --set", &[("bgp.mash", "true")])]);
     let said = said.unwrap_err().to_string();
     let wanted = [
-        "BIPLANE_BGP__LOCAL_AS: unknown variable; expected one of BIPLANE_BGP__LOCAL_ASN, BIPLANE_BGP__ROUTER_ID, BIPLANE_BGP__PORT, BIPLANE_BGP__MESH, BIPLANE_BGP__HOLD_TIME, BIPLANE_BGP__STALE_TIME, BIPLANE_BGP__MAX_PREFIXES, BIPLANE_BGP__MAX_PATHS, BIPLANE_BGP__PREFIX_SETS, BIPLANE_BGP__POLICIES, BIPLANE_BGP__MESH_IMPORT, BIPLANE_BGP__MESH_EXPORT, BIPLANE_BGP__PEERS; did you mean `BIPLANE_BGP__LOCAL_ASN`?",
+        "BIPLANE_BGP__LOCAL_AS: unknown variable; expected one of BIPLANE_BGP__LOCAL_ASN, BIPLANE_BGP__ROUTER_ID, BIPLANE_BGP__PORT, BIPLANE_BGP__MESH, BIPLANE_BGP__HOLD_TIME, BIPLANE_BGP__STALE_TIME, BIPLANE_BGP__GRACEFUL_RESTART, BIPLANE_BGP__GRACEFUL_SHUTDOWN, BIPLANE_BGP__MAX_PREFIXES, BIPLANE_BGP__MAX_PATHS, BIPLANE_BGP__ACCEPT_AS_SETS, BIPLANE_BGP__PREFIX_SETS, BIPLANE_BGP__POLICIES, BIPLANE_BGP__MESH_IMPORT, BIPLANE_BGP__MESH_EXPORT, BIPLANE_BGP__PEERS; did you mean `BIPLANE_BGP__LOCAL_ASN`?",
         "BIPLANE_BGP__PORT: bgp.port: `bgp`; expected a whole number, 1 to 65535",
         "BIPLANE_BGP__PEERS__0__ASN: an item of a list has no variable; expected the whole list in BIPLANE_BGP__PEERS, as YAML: [{…}, {…}]",
         "BIPLANE_MODE__X: unknown variable; expected BIPLANE_MODE, which has nothing below it",
         "BIPLANE_POOLS: not YAML: unclosed bracket '['; expected one document of `key: value` lines, indented by spaces",
         "BIPLANE_NODE__NAME: node.name: `A`; expected a node name of lower-case letters, digits, `-` and `.`, as in DNS; did you mean `a`?",
-        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, gracefulRestart, gracefulShutdown, maxPrefixes, maxPaths, prefixSets, policies, meshImport, meshExport, peers; did you mean `bgp.mesh`?",
+        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, gracefulRestart, gracefulShutdown, maxPrefixes, maxPaths, acceptAsSets, prefixSets, policies, meshImport, meshExport, peers; did you mean `bgp.mesh`?",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
 }

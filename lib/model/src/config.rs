@@ -114,6 +114,8 @@ pub struct BgpConfig {
     pub min_advertisement_interval: Duration,
     /// Most equal paths that become one kernel route; 1 to 64, default 16.
     pub max_paths: u8,
+    /// Paths with an AS_SET are taken; RFC 9774 wants them treated as withdrawn. Default false.
+    pub accept_as_sets: bool,
     /// Named sets of prefixes, for policies.
     pub prefix_sets: BTreeMap<String, Vec<PrefixRange>>,
     /// Named policies; every name that is referred to is there.
@@ -299,6 +301,7 @@ impl Config {
                 max_prefixes_restart: None,
                 min_advertisement_interval: Duration::ZERO,
                 max_paths: 16,
+                accept_as_sets: false,
                 prefix_sets: BTreeMap::new(),
                 policies: BTreeMap::new(),
                 mesh_import: None,

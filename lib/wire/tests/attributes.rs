@@ -575,6 +575,13 @@ fn sets_are_taken_where_the_session_says_so() {
         &negotiated,
     );
     assert_eq!(raw::read(&sent.unwrap()[0], &negotiated).attributes, update.attributes);
+    // A decoder that has seen it taken does not take it when the session has changed its mind.
+    let mut decoder = wire::Decoder::default();
+    let octets = raw::update(&[], &[ORIGIN, &path, NEXT_HOP], BODY);
+    for (session, wanted) in [(&negotiated, true), (&raw::session(true, false), false), (&negotiated, true)] {
+        let Ok(wire::Message::Update(update)) = decoder.decode(&octets, session) else { panic!("no UPDATE") };
+        assert_eq!(update.attributes.is_some(), wanted);
+    }
     for confederation in [&[4, 1, 0, 0, 0xfd, 0xe9][..], &[3, 1, 0, 0, 0xfd, 0xe9], &[1, 0], &[1, 1, 0, 0, 0, 0]] {
         each_place("still refused", &attribute(0x40, 2, confederation), 2, &negotiated, Withdraw);
     }

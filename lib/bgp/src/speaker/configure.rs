@@ -59,6 +59,10 @@ impl Speaker {
                 peer.renew_target(now, shared);
             });
         }
+        if before.accept_as_sets != settings.accept_as_sets {
+            let taken = settings.accept_as_sets;
+            self.each(|peer, shared| peer.accept_as_sets(now, taken, shared));
+        }
         if pools || before.max_paths != settings.max_paths {
             self.each(|peer, shared| {
                 peer.walk_all(0);

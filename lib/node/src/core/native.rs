@@ -83,6 +83,7 @@ fn settings(identity: &Identity, config: &Config, underlay: &[IpAddr], peers: Ve
             long_lived: bgp.graceful_restart.long_lived,
         },
         max_paths: bgp.max_paths,
+        accept_as_sets: bgp.accept_as_sets,
         pools: config.pools.clone(),
         peers,
         seed: identity.seed,

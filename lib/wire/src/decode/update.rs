@@ -28,8 +28,8 @@ pub struct Decoder {
     octets: usize,
     /// All keys together may have so many octets; when more come the memory starts afresh.
     most_octets: usize,
-    /// What the lists were decoded for: four-octet AS numbers, internal peer.
-    for_session: (bool, bool),
+    /// What the lists were decoded for: four-octet AS numbers, internal peer, AS_SETs taken.
+    for_session: [bool; 3],
 }
 
 impl Default for Decoder {
@@ -42,7 +42,7 @@ impl Default for Decoder {
 impl Decoder {
     /// One that remembers nothing, for a single message.
     pub(super) const fn forgetful() -> Decoder {
-        Decoder { known: BTreeMap::new(), octets: 0, most_octets: 0, for_session: (false, false) }
+        Decoder { known: BTreeMap::new(), octets: 0, most_octets: 0, for_session: [false; 3] }
     }
 
     /// Same as [`decode`](crate::decode), with memory. A change of `negotiated` is noticed.
@@ -109,7 +109,7 @@ impl Decoder {
 
     /// Decodes a list without MP attributes, or finds it again.
     fn list(&mut self, rest: &[u8], negotiated: &Negotiated) -> Result<Arc<List>, DecodeError> {
-        let for_session = (negotiated.four_octet_as, negotiated.ibgp);
+        let for_session = [negotiated.four_octet_as, negotiated.ibgp, negotiated.accept_as_sets];
         if self.for_session != for_session {
             self.known.clear();
             self.octets = 0;
