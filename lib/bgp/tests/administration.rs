@@ -86,7 +86,11 @@ fn texts_are_safe_both_ways() {
         let conn = hand.establish(2, 65002);
         let told = Notification::new(wire::code::CEASE, wire::cease::SHUTDOWN, data.clone().into());
         hand.say(conn, &Message::Notification(told));
-        assert!(hand.last_error().contains(expected) && hand.last_error().contains("(6/2)"), "{data:?}: {}", hand.last_error());
+        assert!(
+            hand.last_error().contains(expected) && hand.last_error().contains("(6/2)"),
+            "{data:?}: {}",
+            hand.last_error()
+        );
         assert!(hand.notices.iter().all(|line| !line.chars().any(char::is_control)), "{:?}", hand.notices);
     }
     let mut hand = Hand::new(config);

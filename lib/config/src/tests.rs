@@ -71,6 +71,9 @@ bgp:
   gracefulRestart: {enabled: false, restartTime: 60, longLived: 3600}
   gracefulShutdown: {honour: false, waitSeconds: 30}
   maxPrefixes: 100
+  maxPrefixesWarn: 50
+  maxPrefixesRestart: 600
+  minAdvertisementInterval: 1
   maxPaths: 2
   acceptAsSets: true
   prefixSets: {all: [0.0.0.0/0]}
@@ -85,7 +88,13 @@ bgp:
       localAddress: fd00::1
       passwordFile: /run/key
       holdTime: 0
+      gracefulRestart: false
       maxPrefixes: 7
+      maxPrefixesWarn: 0
+      maxPrefixesRestart: 60
+      minAdvertisementInterval: 0
+      role: peer
+      roleStrict: true
       passive: true
       description: top of rack
       import: one
@@ -435,13 +444,13 @@ fn variables_and_flags() {
     let said = load(&[yaml("c.yaml", SMALLEST), environment, pairs("flag --set", &[("bgp.mash", "true")])]);
     let said = said.unwrap_err().to_string();
     let wanted = [
-        "BIPLANE_BGP__LOCAL_AS: unknown variable; expected one of BIPLANE_BGP__LOCAL_ASN, BIPLANE_BGP__ROUTER_ID, BIPLANE_BGP__PORT, BIPLANE_BGP__MESH, BIPLANE_BGP__HOLD_TIME, BIPLANE_BGP__STALE_TIME, BIPLANE_BGP__GRACEFUL_RESTART, BIPLANE_BGP__GRACEFUL_SHUTDOWN, BIPLANE_BGP__MAX_PREFIXES, BIPLANE_BGP__MAX_PATHS, BIPLANE_BGP__ACCEPT_AS_SETS, BIPLANE_BGP__PREFIX_SETS, BIPLANE_BGP__POLICIES, BIPLANE_BGP__MESH_IMPORT, BIPLANE_BGP__MESH_EXPORT, BIPLANE_BGP__PEERS; did you mean `BIPLANE_BGP__LOCAL_ASN`?",
+        "BIPLANE_BGP__LOCAL_AS: unknown variable; expected one of BIPLANE_BGP__LOCAL_ASN, BIPLANE_BGP__ROUTER_ID, BIPLANE_BGP__PORT, BIPLANE_BGP__MESH, BIPLANE_BGP__HOLD_TIME, BIPLANE_BGP__STALE_TIME, BIPLANE_BGP__GRACEFUL_RESTART, BIPLANE_BGP__GRACEFUL_SHUTDOWN, BIPLANE_BGP__MAX_PREFIXES, BIPLANE_BGP__MAX_PREFIXES_WARN, BIPLANE_BGP__MAX_PREFIXES_RESTART, BIPLANE_BGP__MIN_ADVERTISEMENT_INTERVAL, BIPLANE_BGP__MAX_PATHS, BIPLANE_BGP__ACCEPT_AS_SETS, BIPLANE_BGP__PREFIX_SETS, BIPLANE_BGP__POLICIES, BIPLANE_BGP__MESH_IMPORT, BIPLANE_BGP__MESH_EXPORT, BIPLANE_BGP__PEERS; did you mean `BIPLANE_BGP__LOCAL_ASN`?",
         "BIPLANE_BGP__PORT: bgp.port: `bgp`; expected a whole number, 1 to 65535",
         "BIPLANE_BGP__PEERS__0__ASN: an item of a list has no variable; expected the whole list in BIPLANE_BGP__PEERS, as YAML: [{…}, {…}]",
         "BIPLANE_MODE__X: unknown variable; expected BIPLANE_MODE, which has nothing below it",
         "BIPLANE_POOLS: not YAML: unclosed bracket '['; expected one document of `key: value` lines, indented by spaces",
         "BIPLANE_NODE__NAME: node.name: `A`; expected a node name of lower-case letters, digits, `-` and `.`, as in DNS; did you mean `a`?",
-        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, gracefulRestart, gracefulShutdown, maxPrefixes, maxPaths, acceptAsSets, prefixSets, policies, meshImport, meshExport, peers; did you mean `bgp.mesh`?",
+        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, gracefulRestart, gracefulShutdown, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, maxPaths, acceptAsSets, prefixSets, policies, meshImport, meshExport, peers; did you mean `bgp.mesh`?",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
 }
