@@ -29,8 +29,10 @@ pub(crate) struct AdjRibIn {
     identified: BTreeMap<PathKey, Accepted>,
     refused: BTreeMap<PathKey, Refusal>,
     counts: [(usize, usize); 2],
-    /// Number of the session that announces now, or announced last.
-    generation: u32,
+    /// What is announced now has this number, by family: another one with each session and each refresh of its family.
+    generations: [u32; 2],
+    /// The number with which the session that announces now, or announced last, began.
+    session: u32,
     /// Accepted paths of earlier generations, by family.
     old: [usize; 2],
 }
@@ -38,12 +40,35 @@ pub(crate) struct AdjRibIn {
 impl AdjRibIn {
     /// A new session: what is there is old, until it is said again.
     pub(crate) fn begin_generation(&mut self) {
-        self.generation += 1;
+        self.session = self.generation() + 1;
+        self.generations = [self.session; 2];
         self.old = self.counts.map(|(accepted, _)| accepted);
     }
 
+    /// The peer tells a family again (RFC 7313): what is there is old, until it is said again.
+    pub(crate) fn begin_refresh(&mut self, family: Family) {
+        self.generations[family as usize] = self.generation() + 1;
+        self.old[family as usize] = self.counts[family as usize].0;
+        let before = self.refused.len();
+        self.refused.retain(|(prefix, _), _| prefix.family() != family);
+        if before > self.refused.len() {
+            self.counts[family as usize].1 = 0;
+        }
+    }
+
+    /// The newest number of any family: there is no path with a greater one.
     pub(crate) fn generation(&self) -> u32 {
-        self.generation
+        self.generations[0].max(self.generations[1])
+    }
+
+    /// The newest number of a family.
+    pub(crate) fn generation_of(&self, family: Family) -> u32 {
+        self.generations[family as usize]
+    }
+
+    /// What has a smaller number is from an earlier session.
+    pub(crate) fn session(&self) -> u32 {
+        self.session
     }
 
     /// Accepted paths that the current generation has not announced.
@@ -73,14 +98,17 @@ impl AdjRibIn {
     /// A path that passed the policy, in place of whatever the peer said under the same identifier before.
     pub(crate) fn accept(&mut self, path: PathKey, route: Arc<Route>) {
         self.remove_refused(&path);
-        let accepted = Accepted { route, generation: self.generation };
+        let accepted = Accepted { route, generation: self.generation_of(path.0.family()) };
         let before = match path {
             (prefix, 0) => self.accepted.insert(prefix, accepted),
             path => self.identified.insert(path, accepted),
         };
         match before {
             None => self.counts[path.0.family() as usize].0 += 1,
-            Some(before) => self.old[path.0.family() as usize] -= usize::from(before.generation < self.generation),
+            Some(before) => {
+                self.old[path.0.family() as usize] -=
+                    usize::from(before.generation < self.generation_of(path.0.family()))
+            }
         }
     }
 
@@ -105,7 +133,7 @@ impl AdjRibIn {
         };
         let Some(before) = removed else { return false };
         self.counts[path.0.family() as usize].0 -= 1;
-        self.old[path.0.family() as usize] -= usize::from(before.generation < self.generation);
+        self.old[path.0.family() as usize] -= usize::from(before.generation < self.generation_of(path.0.family()));
         true
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Batch {
     pub(crate) announce: BTreeMap<(Family, Arc<Export>), Vec<PathKey>>,
     /// Told in full for the first time in this session.
     pub(crate) end_of_rib: Vec<Family>,
+    /// From here on told again in full: what is announced comes behind this.
+    pub(crate) begins: Vec<Family>,
     /// Told again in full, as the peer had asked (RFC 2918, RFC 7313).
     pub(crate) refreshed: Vec<Family>,
     /// Prefixes looked at.
@@ -43,6 +45,10 @@ pub(crate) struct AdjRibOut {
     families: BTreeSet<Family>,
     /// Prefixes to look at.
     pending: BTreeSet<Prefix>,
+    /// Announcements are held back (RFC 4271 section 9.2.1.1).
+    quiet: bool,
+    /// Prefixes with announcements that were.
+    held: BTreeSet<Prefix>,
     sweep: Option<Sweep>,
     /// The next sweep: families to look at, and those of them to say again even if it was said.
     next: Option<(BTreeSet<Family>, BTreeSet<Family>)>,
@@ -112,6 +118,22 @@ impl AdjRibOut {
         }
     }
 
+    /// Holds announcements of single changes back from now on, or no longer.
+    pub(crate) fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
+    /// Is something held back?
+    pub(crate) fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// What was held back may go.
+    pub(crate) fn release(&mut self) {
+        self.quiet = false;
+        self.pending.append(&mut self.held);
+    }
+
     /// Is anything to be looked at or to be sent?
     pub(crate) fn has_pending(&self) -> bool {
         !self.pending.is_empty() || self.sweep.is_some() || self.next.is_some()
@@ -136,10 +158,17 @@ impl AdjRibOut {
         while batch.looked_at < at_most
             && let Some(prefix) = self.pending.pop_first()
         {
-            self.look(prefix, false, tables, &mut wanted, &mut batch);
+            if !(self.quiet && self.hold_back(prefix, tables, &mut wanted, &mut batch)) {
+                self.look(prefix, false, tables, &mut wanted, &mut batch);
+            }
         }
         while batch.looked_at < at_most {
-            let Some(mut sweep) = self.sweep.take().or_else(|| self.next_sweep()) else { break };
+            let begun = self.sweep.take();
+            let fresh = begun.is_none();
+            let Some(mut sweep) = begun.or_else(|| self.next_sweep()) else { break };
+            if fresh {
+                batch.begins = sweep.again.iter().copied().collect();
+            }
             let room = at_most - batch.looked_at;
             let slice = match sweep.stage {
                 Stage::Own => tables.own_after(sweep.after, room),
@@ -176,6 +205,44 @@ impl AdjRibOut {
     fn next_sweep(&mut self) -> Option<Sweep> {
         let (families, again) = self.next.take()?;
         Some(Sweep { families, again, stage: Stage::Own, after: None })
+    }
+
+    /// Holds a prefix back if there is something to announce of it: what is withdrawn of it is so now. Is it held?
+    fn hold_back(
+        &mut self,
+        prefix: Prefix,
+        tables: &mut impl Tables,
+        wanted: &mut Vec<(u32, Arc<Export>)>,
+        batch: &mut Batch,
+    ) -> bool {
+        wanted.clear();
+        tables.wanted(&prefix, wanted);
+        let told = self.told.get(&prefix).map(Told::paths).unwrap_or_default();
+        let is_told = |path: &(u32, Arc<Export>)| told.contains(path);
+        if wanted.iter().all(is_told) {
+            return false;
+        }
+        let mut kept = Vec::new();
+        for path in told {
+            match wanted.iter().any(|(id, _)| *id == path.0) {
+                true => kept.push(path.clone()),
+                false => batch.withdraw.entry(prefix.family()).or_default().push((prefix, path.0)),
+            }
+        }
+        batch.looked_at += 1;
+        self.counts[prefix.family() as usize] -= told.len() - kept.len();
+        if kept.len() < told.len() {
+            match kept.len() {
+                0 => drop(self.told.remove(&prefix)),
+                _ => drop(self.told.insert(prefix, Told::Many(kept))),
+            }
+        }
+        self.held.insert(prefix);
+        if self.held.len() > Self::MOST_PENDING {
+            self.held.clear();
+            self.look_at_all();
+        }
+        true
     }
 
     /// Compares what the peer holds of a prefix with what it should hold.

@@ -69,6 +69,8 @@ pub(crate) struct Agreed {
     pub(crate) router_id: Ipv4Addr,
     /// The peer answers ROUTE-REFRESH.
     pub(crate) route_refresh: bool,
+    /// Both sides mark the begin and the end of a route refresh (RFC 7313).
+    pub(crate) enhanced_refresh: bool,
     /// Name of the peer's host, if it tells one, as one safe line.
     pub(crate) host_name: Option<String>,
     /// The peer promises End-of-RIB (RFC 4724 section 3): it sent the Graceful Restart capability.
@@ -92,6 +94,7 @@ impl Offer {
         }
         if self.extent == Extent::Whole {
             capabilities.push(Capability::ExtendedMessage);
+            capabilities.push(Capability::EnhancedRouteRefresh);
             capabilities.extend(graceful::capabilities(self.promise.as_ref()));
             let hostname = self.host_name.iter().filter(|name| name.len() <= 255).cloned();
             capabilities.extend(hostname.map(|hostname| Capability::Fqdn { hostname, domain: String::new() }));
@@ -160,6 +163,7 @@ impl Offer {
             hold_time,
             router_id: theirs.router_id,
             route_refresh: can(&Capability::RouteRefresh),
+            enhanced_refresh: whole && can(&Capability::EnhancedRouteRefresh),
             host_name: theirs.capabilities.iter().find_map(host_name),
             end_of_rib: whole && theirs.capabilities.iter().any(|c| matches!(c, Capability::GracefulRestart { .. })),
             pledge: Pledge::read(self.promise.as_ref().filter(|_| whole), &theirs.capabilities),

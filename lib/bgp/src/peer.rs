@@ -23,6 +23,7 @@ mod admin;
 mod graceful;
 mod link;
 mod receive;
+mod refresh;
 mod send;
 mod walk;
 
@@ -71,6 +72,7 @@ pub(crate) struct Peer {
     pub(crate) down: bool,
     /// A line was written: it is near its bound.
     warned: bool,
+    refresh: refresh::Refresh,
     /// Writes the mark of RFC 9234 into what comes.
     marker: Marker,
     /// How much of what we can do the next OPEN says.
@@ -119,6 +121,7 @@ impl Peer {
             failures: 0,
             down: false,
             warned: false,
+            refresh: refresh::Refresh::default(),
             marker: Marker::default(),
             extent: Extent::Whole,
             budget: NoticeBudget::default(),
@@ -206,6 +209,9 @@ impl Peer {
                 Timer::ConnectRetry | Timer::IdleHold => self.dial(now, shared),
                 Timer::Stale => self.expire_kept(now),
                 Timer::EndOfRib => self.give_up_end_of_rib(),
+                Timer::RefreshEnd => self.give_up_refresh(now, shared),
+                Timer::RefreshAgain => self.answer_again(now),
+                Timer::Advertise => self.release(),
                 _ => {}
             }
         }
@@ -366,6 +372,7 @@ impl Peer {
         self.end_of_rib.clear();
         self.end_of_rib_waived = false;
         self.rib_in.begin_generation();
+        self.begin_refreshes();
         self.router_id = agreed.router_id;
         self.meet_again(now, agreed.pledge.as_ref(), &agreed.wire.families);
         self.timers.stop(Timer::ConnectRetry);

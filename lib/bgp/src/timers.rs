@@ -20,9 +20,15 @@ pub(crate) enum Timer {
     Stale,
     /// Of a peer: End-of-RIB is waited for no longer.
     EndOfRib,
+    /// Of a peer: the end of its route refresh is waited for no longer.
+    RefreshEnd,
+    /// Of a peer: what it asked for too soon is told again.
+    RefreshAgain,
+    /// Of a peer: announcements that were held back go (MinRouteAdvertisementInterval).
+    Advertise,
 }
 
-const ALL: [Timer; 7] = [
+const ALL: [Timer; 10] = [
     Timer::ConnectRetry,
     Timer::IdleHold,
     Timer::Hold,
@@ -30,6 +36,9 @@ const ALL: [Timer; 7] = [
     Timer::SendHold,
     Timer::Stale,
     Timer::EndOfRib,
+    Timer::RefreshEnd,
+    Timer::RefreshAgain,
+    Timer::Advertise,
 ];
 
 /// Deadlines by name.

@@ -290,7 +290,7 @@ fn our_own_cease_says_whether_it_is_for_good() {
     let hard = |hand: &mut Hand| drop(hand.speaker.handle_hard_reset(hand.now, None).unwrap());
     let remove = |hand: &mut Hand| hand.speaker.handle_config(hand.now, SpeakerConfig { peers: Vec::new(), ..mine() });
     assert_eq!(sent(&with, &shutdown), ((6, 9, Some(vec![6, 2])), None));
-    assert_eq!(sent(&without, &shutdown), ((6, 2, None), None));
+    assert_eq!(sent(&without, &shutdown), ((6, 2, Some(vec![30, b'B'])), None), "with words");
     assert_eq!(sent(&with, &reset), ((6, 4, None), Some(true)), "both sides keep forwarding");
     assert_eq!(sent(&without, &reset), ((6, 4, None), None));
     assert_eq!(sent(&with, &hard), ((6, 9, Some(vec![6, 4])), None));

@@ -75,7 +75,7 @@ impl Peer {
                 }
                 (Some((rule, wait)), earlier) => {
                     if earlier.is_some() {
-                        *floor = self.rib_in.generation();
+                        *floor = self.rib_in.session();
                     }
                     let back_by = now + wait;
                     let told_by = match rule {
@@ -124,7 +124,7 @@ impl Peer {
                 };
             } else {
                 self.kept[family as usize] = None;
-                floors[family as usize] = self.rib_in.generation();
+                floors[family as usize] = self.rib_in.session();
             }
         }
         if floors != [0; 2] {
@@ -205,7 +205,7 @@ impl Peer {
     /// Takes the paths of a family away that no session has said again.
     fn sweep_family(&mut self, family: Family) {
         let mut floors = [0; 2];
-        floors[family as usize] = self.rib_in.generation() + u32::from(!self.live);
+        floors[family as usize] = if self.live { self.rib_in.session() } else { self.rib_in.generation() + 1 };
         self.walk_families(floors);
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Link {
     pub(crate) target: Option<Target>,
     /// Our CLUSTER_ID, as it was when all paths were last looked at.
     pub(super) reflector: Option<Ipv4Addr>,
+    /// Announcements are held back until then.
+    pub(super) quiet_until: Moment,
     /// When it became Established.
     pub(super) established_at: Moment,
     /// Octets sent since the kernel had last taken all.
@@ -46,6 +48,7 @@ impl Link {
     pub(super) fn new(session: Session) -> Link {
         Link {
             established_at: session.since(),
+            quiet_until: session.since(),
             session,
             offer: None,
             codec: wire::Negotiated::default(),
@@ -87,7 +90,7 @@ impl Link {
         self.push(now, bytes, shared);
     }
 
-    /// Sends UPDATEs.
+    /// Sends UPDATEs, and the marks between them (RFC 7313).
     pub(super) fn send_updates(
         &mut self,
         now: Moment,
@@ -96,7 +99,8 @@ impl Link {
         shared: &mut Shared,
     ) {
         for bytes in updates {
-            counters.message(Way::Out, MessageKind::Update);
+            let is_mark = bytes.get(18) == Some(&5);
+            counters.message(Way::Out, if is_mark { MessageKind::RouteRefresh } else { MessageKind::Update });
             self.push(now, bytes, shared);
         }
         self.session.restart_keepalive(now, &mut shared.chance);

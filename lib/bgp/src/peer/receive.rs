@@ -1,7 +1,7 @@
 //! From bytes to Adj-RIB-In and on to Loc-RIB.
 
 use model::{Family, Moment, Prefix};
-use wire::{DecodeError, Message, Notification, RouteRefresh, Update};
+use wire::{DecodeError, Message, Notification, Update};
 
 use super::Peer;
 use crate::counters::{MessageKind, Way};
@@ -84,19 +84,8 @@ impl Peer {
             }
             Message::RouteRefresh(refresh) => {
                 self.drive(now, conn, Input::RouteRefreshMsg, shared);
-                self.handle_refresh(conn, refresh);
+                self.handle_refresh(now, conn, refresh, shared);
             }
-        }
-    }
-
-    /// The peer wants a family again; for one that was not negotiated, and for subtypes of RFC 7313, nothing is done.
-    fn handle_refresh(&mut self, conn: ConnId, refresh: RouteRefresh) {
-        let Some(link) = self.link_mut(conn).filter(|link| link.session.state() == State::Established) else { return };
-        if let Some(family) = refresh.family
-            && refresh.subtype == RouteRefresh::REQUEST
-            && link.codec.families.contains(&family)
-        {
-            link.rib_out.refresh(family);
         }
     }
 

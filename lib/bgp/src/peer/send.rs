@@ -13,6 +13,7 @@ use crate::output::ConnId;
 use crate::policy::View;
 use crate::session::State;
 use crate::speaker::Shared;
+use crate::timers::Timer;
 
 impl Peer {
     /// A session has begun: everything is to be told, then End-of-RIB.
@@ -113,6 +114,10 @@ impl Peer {
     /// Sends what is pending while there is `budget` (one a prefix) and room.
     pub(super) fn write(&mut self, now: Moment, budget: &mut usize, shared: &mut Shared) {
         let Some(link) = self.links.iter_mut().find(|l| l.session.state() == State::Established) else { return };
+        let interval = self.config.min_advertisement_interval;
+        link.rib_out.set_quiet(!interval.is_zero() && now < link.quiet_until);
+        let marks = link.session.agreed().is_some_and(|agreed| agreed.enhanced_refresh);
+        let mut announced = false;
         while *budget > 0 && link.rib_out.has_pending() && link.has_room() {
             let Link { rib_out, target: Some(target), codec, .. } = &mut *link else { return };
             let Shared { view, rib, shelf, .. } = &mut *shared;
@@ -125,11 +130,22 @@ impl Peer {
             for paths in batch.withdraw.values() {
                 collect(wire::encode_withdraw(paths, codec), &mut updates, &mut failed);
             }
+            let mark = |family: Family, subtype: u8| {
+                let mark = wire::RouteRefresh { family: Some(family), subtype };
+                wire::encode(&wire::Message::RouteRefresh(mark), codec).map(|message| vec![message])
+            };
+            for family in batch.begins.into_iter().filter(|_| marks) {
+                collect(mark(family, wire::RouteRefresh::BEGIN), &mut updates, &mut failed);
+            }
+            announced |= !batch.announce.is_empty();
             for ((_, export), paths) in batch.announce {
                 collect(shared.packed.announce(&export, paths, codec), &mut updates, &mut failed);
             }
             for family in batch.end_of_rib {
                 collect(wire::encode_end_of_rib(family, codec).map(|m| vec![m]), &mut updates, &mut failed);
+            }
+            for family in batch.refreshed.into_iter().filter(|_| marks) {
+                collect(mark(family, wire::RouteRefresh::END), &mut updates, &mut failed);
             }
             if !updates.is_empty() {
                 link.send_updates(now, updates, &mut self.counters, shared);
@@ -139,6 +155,19 @@ impl Peer {
                 self.last_error = Some((now, format!("cannot announce: {error}")));
                 shared.out.notice(now, &mut self.budget, true, text);
             }
+        }
+        self.hold_back(now, announced, shared);
+    }
+
+    /// After a burst of announcements the next one has to wait.
+    fn hold_back(&mut self, now: Moment, announced: bool, shared: &mut Shared) {
+        let interval = self.config.min_advertisement_interval;
+        let Some(link) = self.links.iter_mut().find(|l| l.session.state() == State::Established) else { return };
+        if announced && !interval.is_zero() && !link.rib_out.has_pending() && now >= link.quiet_until {
+            link.quiet_until = now + shared.chance.jitter(interval);
+        }
+        if link.rib_out.has_held() && self.timers.at(Timer::Advertise).is_none() {
+            self.timers.set(Timer::Advertise, link.quiet_until);
         }
     }
 

@@ -96,7 +96,7 @@ impl Peer {
                 shared.rib.withdraw(prefix, place);
                 continue;
             }
-            let stale = !self.live || accepted.generation < self.rib_in.generation();
+            let stale = !self.live || accepted.generation < self.rib_in.session();
             let role = self.config.role.filter(|_| self.external);
             let leak = role::leak(role, self.config.asn, accepted.route.attributes.only_to_customer);
             let usable = view.ineligible(&accepted.route, self.external, self.config.id.address, self.local);

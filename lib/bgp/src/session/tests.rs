@@ -18,6 +18,7 @@ fn agreed(hold: u64) -> Agreed {
         hold_time: Duration::from_secs(hold),
         router_id: Ipv4Addr::new(1, 1, 1, 1),
         route_refresh: true,
+        enhanced_refresh: false,
         host_name: None,
         pledge: None,
         end_of_rib: true,

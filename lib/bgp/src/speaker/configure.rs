@@ -174,6 +174,9 @@ impl Speaker {
                 peer.introduce(&mut self.shared);
             }
             peer.renew_target(now, &mut self.shared);
+            if before.min_advertisement_interval != peer.config.min_advertisement_interval {
+                peer.release();
+            }
             peer.note_hold_time(now, before.hold_time, &mut self.shared);
             if !peer.is_live() && (before.port, before.passive) != (peer.config.port, peer.config.passive) {
                 peer.dial_now(now, &mut self.shared);
