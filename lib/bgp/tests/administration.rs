@@ -16,7 +16,7 @@ fn id(n: u8) -> PeerId {
     PeerId::from(address(n))
 }
 
-/// Checklist: 24, 78, 80
+/// Checklist: 78, 80
 #[test]
 fn a_peer_is_taken_down_with_words_and_up_again() {
     let mut net = Net::mesh(&[64512, 64512]);

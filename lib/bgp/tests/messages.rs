@@ -479,3 +479,32 @@ fn sets_are_withdrawn_unless_the_operator_takes_them() {
     }
     assert_eq!(hand.speaker.sessions(), (1, 1));
 }
+
+/// What one peer does not take is its own affair: others are told everything meanwhile, and memory stays bounded.
+///
+/// Checklist: 94
+#[test]
+fn a_peer_that_takes_nothing_holds_up_nobody() {
+    let mut config = config(1, 64512, &[(2, 65002), (3, 65003)]);
+    config.peers.iter_mut().for_each(|peer| peer.passive = true);
+    let mut hand = Hand::new(config);
+    let stuck = hand.establish(2, 65002);
+    let well = hand.establish(3, 65003);
+    for round in 0..40u32 {
+        for n in 0..200u32 {
+            let own = 0x0b00_0000 + ((round * 200 + n) << 8);
+            let own = model::Prefix::new(std::net::Ipv4Addr::from(own).into(), 24).unwrap();
+            hand.speaker.handle_originate(hand.now, own, true);
+        }
+        hand.speaker.handle_drained(hand.now, well);
+        hand.say(stuck, &Message::Keepalive);
+        hand.say(well, &Message::Keepalive);
+        hand.wait(20);
+    }
+    assert_eq!(hand.told(stuck), Some((8, 0)));
+    let peers = hand.speaker.peers();
+    assert_eq!((peers[0].established, peers[1].established), (1, 1));
+    assert_eq!((peers[0].state == State::Established, peers[1].state), (false, State::Established));
+    assert_eq!(peers[1].counts[&model::Family::V4].advertised, 8_001);
+    assert!(hand.sent.get(&stuck).map_or(0, Vec::len) < 400_000);
+}
