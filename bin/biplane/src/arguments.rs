@@ -89,6 +89,23 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Move traffic away from this node's BGP sessions, then close them (RFC 8326); pods stay and stay reachable
+    Drain(DrainArgs),
+    /// End a drain: sessions open again
+    Undrain,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Close the sessions even if packets have no other way
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Wait until the sessions are closed
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// With --wait: give up waiting after this long (exit code 4); the drain itself goes on
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod arguments;
+mod drain;
 mod failure;
 mod look;
 mod output;
@@ -76,6 +77,8 @@ fn ask(socket: &Path, command: Command) -> Result<(), Failure> {
                 BgpCommand::Down(DownArgs { peer, text })
                 | BgpCommand::Peer(PeerArgs { action: Some(PeerAction::Down(DownArgs { peer, text })), .. }),
             ) => operate(&client, &Operation::BgpPeer { peer, up: false, text }).await,
+            Command::Node(NodeCommand::Drain(args)) => drain::run(&client, &args).await,
+            Command::Node(NodeCommand::Undrain) => operate(&client, &Operation::Undrain).await,
             Command::Config(ConfigCommand::Reload) => operate(&client, &Operation::Reload).await,
             Command::Status(args) => {
                 if args.wait {

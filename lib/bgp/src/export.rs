@@ -3,10 +3,11 @@
 //! In the order in which it asks:
 //! 1. Nothing goes back to whom it came from, by the peer or by ORIGINATOR_ID.
 //! 2. NO_ADVERTISE goes to nobody; NO_EXPORT and NO_EXPORT_SUBCONFED to no other AS (RFC 1997).
+//!    Long-lived stale paths go only to who knows what they are (RFC 9494).
 //! 3. Own prefixes go to everybody, but to nodes of the mesh only slices of the pools.
 //! 4. From inside the AS to inside the AS only as a reflector, and of client and other peer at least one is a client
 //!    (RFC 4456 section 6). All other transit needs a policy that says so: by default there is none (RFC 8212).
-//! 5. The attributes are made what the peer may see (RFC 4271 sections 5.1 and 9.2, RFC 4456 section 8).
+//! 5. On a node that is drained everything carries GRACEFUL_SHUTDOWN (RFC 8326); the attributes are made what the peer may see (RFC 4271 sections 5.1 and 9.2, RFC 4456 section 8).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,9 +17,10 @@ use std::sync::Arc;
 use model::{Asn, Family, Prefix};
 use serde::{Deserialize, Serialize};
 use wire::Attributes;
-use wire::community::{NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED};
+use wire::community::{GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED};
 
 use crate::decide::LOCAL_PREF;
+use crate::graceful::is_long_lived;
 use crate::loc_rib::PeerIndex;
 use crate::policy::View;
 use crate::role;
@@ -66,6 +68,8 @@ pub(crate) struct Target {
     pub(crate) role: Option<wire::Role>,
     /// Our own address as next hop, by family.
     pub(crate) own_hops: [Option<(IpAddr, Option<Ipv6Addr>)>; 2],
+    /// It keeps long-lived stale paths where they belong: last (RFC 9494).
+    pub(crate) long_lived: bool,
     /// Most paths that it is told with path identifiers, by family; `None`: the best one, without.
     pub(crate) add_path: [Option<usize>; 2],
 }
@@ -96,6 +100,8 @@ pub enum Withheld {
     Back,
     /// A community forbids it (RFC 1997).
     Community,
+    /// Long-lived stale, and the peer would not know that it is a last resort (RFC 9494 section 4.4).
+    LongLived,
     /// From a peer inside the AS to another one, and we are no reflector.
     Internal,
     /// From a peer inside the AS to another one, and neither is a client of ours.
@@ -119,6 +125,7 @@ impl fmt::Display for Withheld {
         f.write_str(match self {
             Withheld::Back => "not announced: it came from there",
             Withheld::Community => "not announced: a well-known community forbids it",
+            Withheld::LongLived => "not announced: long-lived stale, and the peer does not know of such",
             Withheld::Internal => "not announced: from inside the AS, and this node is no reflector",
             Withheld::NoClient => "not announced: neither this peer nor the one that it came from is a client",
             Withheld::NoPolicy => "not announced: no export policy allows transit",
@@ -159,6 +166,9 @@ pub(crate) fn export(prefix: &Prefix, path: Offered<'_>, to: &Target, view: &Vie
     if forbids(&from.communities, to.external) {
         return Err(Withheld::Community);
     }
+    if is_long_lived(from) && !to.long_lived {
+        return Err(Withheld::LongLived);
+    }
     let reflects = match path {
         Offered::Own { .. } => {
             view.withhold_own(prefix, to.mesh)?;
@@ -176,6 +186,9 @@ pub(crate) fn export(prefix: &Prefix, path: Offered<'_>, to: &Target, view: &Vie
     let mark = role::mark_sent(to.role, to.local_asn, from.only_to_customer).map_err(|_| Withheld::OnlyToCustomer)?;
     let mut attributes = Attributes::clone(from);
     attributes.only_to_customer = mark;
+    if view.draining {
+        attributes.communities.push(GRACEFUL_SHUTDOWN);
+    }
     tidy(&mut attributes);
     if to.external {
         attributes.as_path.prepend(to.local_asn);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use model::{Family, Moment};
 use serde::{Deserialize, Serialize};
-use wire::community::{LLGR_STALE, NO_LLGR};
+use wire::community::{GRACEFUL_SHUTDOWN, LLGR_STALE, NO_LLGR};
 use wire::{Attributes, Capability, Notification, cease, code};
 
 use crate::route::Route;
@@ -260,6 +260,33 @@ impl LastLongLived {
 /// Is it one of the paths that nothing is to be preferred to less (RFC 9494 section 4.3)?
 pub(crate) fn is_long_lived(attributes: &Attributes) -> bool {
     attributes.communities.contains(&LLGR_STALE)
+}
+
+/// Gives paths of a session that is about to go the last place (RFC 8326 section 4.2); the same are changed once.
+#[derive(Debug, Default)]
+pub(crate) struct LastLeaving(Option<(Arc<Route>, Arc<Route>)>);
+
+impl LastLeaving {
+    /// The route, with LOCAL_PREF 0 if it carries GRACEFUL_SHUTDOWN.
+    pub(crate) fn lower(&mut self, route: Arc<Route>) -> Arc<Route> {
+        if !is_leaving(&route.attributes) || route.attributes.local_pref == Some(0) {
+            return route;
+        }
+        if let Some((of, lowered)) = &self.0
+            && Arc::ptr_eq(of, &route)
+        {
+            return lowered.clone();
+        }
+        let attributes = Arc::new(Attributes { local_pref: Some(0), ..Attributes::clone(&route.attributes) });
+        let lowered = Arc::new(Route { attributes, ..Route::clone(&route) });
+        self.0 = Some((route, lowered.clone()));
+        lowered
+    }
+}
+
+/// Is its session, or one on its way, about to go (RFC 8326)?
+pub(crate) fn is_leaving(attributes: &Attributes) -> bool {
+    attributes.communities.contains(&GRACEFUL_SHUTDOWN)
 }
 
 /// With a community, in its place by order; as it is if it has it.

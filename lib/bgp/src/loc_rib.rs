@@ -10,6 +10,7 @@ use model::{PeerId, Prefix, PrefixMap};
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Contender, Ineligible, Origins, Reason, decide};
+use crate::graceful::is_leaving;
 use crate::route::Route;
 
 /// One path of a multipath set: where packets for the prefix go.
@@ -25,6 +26,8 @@ pub struct BestPath {
     pub ebgp: bool,
     /// Kept from a session that broke.
     pub stale: bool,
+    /// A session on its way is about to go (RFC 8326): whoever has another way should take it.
+    pub leaving: bool,
 }
 
 /// Short name of a peer inside the tables.
@@ -360,6 +363,7 @@ fn forwarding(entry: &Entry, peers: &[Origins]) -> Vec<BestPath> {
             peer: from.id.clone(),
             ebgp: from.external,
             stale: c.stale,
+            leaving: is_leaving(&c.route.attributes),
         }
     };
     entry.set().iter().map(path).collect()

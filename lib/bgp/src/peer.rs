@@ -9,7 +9,7 @@ use wire::{Notification, cease, code, open};
 
 use crate::adj_rib_in::AdjRibIn;
 use crate::counters::PeerCounters;
-use crate::graceful::{as_sent, is_permanent};
+use crate::graceful::{LastLeaving, as_sent, is_permanent};
 use crate::loc_rib::PeerIndex;
 use crate::negotiate::{Extent, Offer};
 use crate::output::{ConnId, NoticeBudget, Output};
@@ -65,6 +65,7 @@ pub(crate) struct Peer {
     walk: Option<Walk>,
     /// What outlives its session, by family.
     kept: [Option<graceful::Kept>; 2],
+    leaving: LastLeaving,
     state: (State, Moment),
     /// Sessions and dials that have failed since one held.
     failures: u32,
@@ -117,6 +118,7 @@ impl Peer {
             local: None,
             walk: None,
             kept: [None; 2],
+            leaving: LastLeaving::default(),
             state: (State::Active, now),
             failures: 0,
             down: false,

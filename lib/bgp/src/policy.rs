@@ -62,6 +62,8 @@ pub(crate) struct View {
     /// Our CLUSTER_ID, if we reflect.
     pub(crate) reflector: Option<Ipv4Addr>,
     pub(crate) addresses: LocalAddresses,
+    /// Everything that is announced says that we are about to go (RFC 8326).
+    pub(crate) draining: bool,
     pools: Vec<ClusterPool>,
     /// Originated prefixes that are no slice; only these can overlap a slice without being equal to it.
     odd: BTreeSet<Prefix>,
@@ -78,6 +80,7 @@ impl View {
             own: OwnPrefixes::default(),
             reflector: None,
             addresses: LocalAddresses::default(),
+            draining: false,
             pools,
             odd: BTreeSet::new(),
             inside: Vec::new(),

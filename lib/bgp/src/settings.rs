@@ -25,6 +25,8 @@ pub struct SpeakerConfig {
     /// How long paths outlive a TCP session that broke without a NOTIFICATION, if the peer has promised nothing of
     /// graceful restart; the negotiated hold time if absent. If present, it bounds the wait for peers that have, too.
     pub stale_time: Option<Duration>,
+    /// Paths with GRACEFUL_SHUTDOWN get LOCAL_PREF 0, whatever a policy says (RFC 8326).
+    pub honour_shutdown: bool,
     /// Graceful restart, ours and of peers.
     pub graceful_restart: GracefulRestart,
     /// Most equal paths in a multipath set, at least 1.
@@ -60,6 +62,7 @@ impl SpeakerConfig {
             hold_time: Duration::from_secs(90),
             connect_retry: Self::CONNECT_RETRY,
             stale_time: None,
+            honour_shutdown: true,
             graceful_restart: GracefulRestart::default(),
             max_paths: 16,
             accept_as_sets: false,

@@ -8,6 +8,7 @@ mod claims;
 mod conditions;
 mod coordination;
 mod destinations;
+mod drain;
 mod ground;
 mod native;
 mod restart;
@@ -56,6 +57,7 @@ pub struct Core {
     coordination: Coordination,
     ground: GroundState,
     native: Native,
+    drain: Option<drain::Drain>,
     destinations: Destinations,
     switch: Option<Switch>,
     started: Moment,
@@ -102,6 +104,7 @@ impl Core {
             coordination: Coordination::default(),
             ground: GroundState::default(),
             native,
+            drain: None,
             destinations: Destinations::default(),
             switch: None,
             started: now,
@@ -167,6 +170,7 @@ impl Core {
         [
             read_back,
             self.native.speaker.poll_timeout(),
+            self.drain.as_ref().and_then(drain::Drain::poll_timeout),
             self.native.ready_deadline(self.complete, &self.config.bgp),
             self.reconcile.poll_timeout(),
             self.switch.as_ref().and_then(Switch::poll_timeout),
@@ -197,6 +201,7 @@ impl Core {
         self.begin_switch(now);
         self.allocate(now);
         self.refresh_ground(now);
+        self.step_drain(now);
         self.run_native(now);
         self.refresh_destinations(now);
         self.check_complete(now);

@@ -109,6 +109,30 @@ impl Doc {
     }
 }
 
+/// How far the drain of a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DrainState {
+    /// Peers are told to prefer any other path, and have time to do so.
+    Announcing,
+    /// The time is over, but packets have no other way: the sessions stay.
+    Held,
+    /// The sessions are closed.
+    Drained,
+}
+
+/// The drain of a node (RFC 8326).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainDoc {
+    /// How far it is.
+    pub state: DrainState,
+    /// When it was asked for.
+    pub since: Time,
+    /// Why the sessions stay, and the cure.
+    pub why: Option<String>,
+}
+
 /// One node at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -155,6 +179,9 @@ pub struct Status {
     pub destinations: Destinations,
     /// Every stalled thing, the longest first; empty if nothing is waited for.
     pub waiting: Vec<Waiting>,
+    /// The drain of this node, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainDoc>,
     /// Conditions as Kubernetes writes them: positive polarity, one of a type.
     pub conditions: Vec<Condition>,
     /// The store.

@@ -106,6 +106,13 @@ pub enum Operation {
         /// What the other end is told when it goes down; may be empty.
         text: String,
     },
+    /// Move traffic away from this node's sessions, then close them (RFC 8326).
+    Drain {
+        /// Close them even if packets have no other way.
+        force: bool,
+    },
+    /// End a drain.
+    Undrain,
     /// Read the configuration again.
     Reload,
 }

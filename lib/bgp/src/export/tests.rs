@@ -42,6 +42,7 @@ fn to(external: bool, client: bool) -> Target {
         role: None,
         own_hops: [Some((IpAddr::from([192, 0, 2, 1]), None)), None],
         add_path: [None; 2],
+        long_lived: false,
     }
 }
 

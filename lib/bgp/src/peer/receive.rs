@@ -129,6 +129,7 @@ impl Peer {
                     });
                     let (route, ineligible) = same.unwrap_or_else(|| {
                         let route = link.last_route.share(attributes, announced.next_hop, announced.link_local);
+                        let route = if shared.settings.honour_shutdown { self.leaving.lower(route) } else { route };
                         let view = &shared.view;
                         let ineligible = view.ineligible(&route, self.external, self.config.id.address, self.local);
                         (route, leak.or(ineligible))

@@ -42,6 +42,7 @@ impl Peer {
             local_asn: shared.view.local_asn,
             next_hop: config.next_hop,
             role: config.role.filter(|_| !agreed.wire.ibgp),
+            long_lived: agreed.pledge.as_ref().is_some_and(|pledge| !pledge.long_lived.is_empty()),
             own_hops: Family::BOTH.map(hop),
             add_path: Family::BOTH.map(|family| {
                 link.codec.add_path_send.contains(&family).then_some(usize::from(config.add_path.send.max(1)))

@@ -45,6 +45,16 @@ impl Speaker {
         Ok(done.join("\n"))
     }
 
+    /// Everything that is announced says from now on that this speaker is about to go, or no longer: peers prefer any
+    /// other path (RFC 8326). Sessions stay.
+    pub fn handle_drain(&mut self, now: Moment, on: bool) {
+        self.now = now;
+        if std::mem::replace(&mut self.shared.view.draining, on) != on {
+            self.each(|peer, _| peer.look_at_all());
+        }
+        self.handle_work(now, Self::SLICE);
+    }
+
     /// The process is about to end, and the kernel goes on forwarding. Whoever keeps our paths over a broken connection
     /// is told nothing: a NOTIFICATION would take them away. Any other peer is told Cease 6/2. None opens any more.
     /// Returns how many were told, whose bytes are still to be written.

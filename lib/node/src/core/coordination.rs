@@ -264,6 +264,8 @@ impl Core {
                 };
                 self.out.push(Effect::Answer(number, answer));
             }
+            status::Operation::Drain { force } => self.handle_drain(now, number, force),
+            status::Operation::Undrain => self.handle_undrain(now, number),
             // The loop reads files; it answers this one before it comes here.
             status::Operation::Reload => self.out.push(Effect::Answer(number, Ok("reloading".to_owned()))),
         }

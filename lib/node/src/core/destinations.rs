@@ -376,7 +376,7 @@ impl Core {
         self.hold(native.as_ref().ok());
 
         let node = claim.as_ref().map(|claim| &claim.node);
-        let usable = Usable {
+        let mut usable = Usable {
             overlay: self.overlay_usable(claim.as_ref()),
             native: match &native {
                 Err(why) => Err(why.clone()),
@@ -384,6 +384,16 @@ impl Core {
             },
             gone: Plane::BOTH.into_iter().filter(|plane| self.leads_nowhere(*plane, node, &paths)).collect(),
         };
+        // Away from a drain before its sessions close, where another way is sure.
+        if stance.fallback == Some(Plane::Overlay)
+            && claim.is_some()
+            && usable.overlay.is_ok()
+            && usable.native.is_ok()
+            && self.licences().has(Plane::Overlay)
+            && let Some(why) = self.is_leaving(&prefix)
+        {
+            usable.native = Err(why.to_owned());
+        }
         let Carry { plane, why_not } = switch::carry(stance, self.licences(), &usable, carried);
         let held = native.as_ref().ok().cloned();
         let via = match plane {

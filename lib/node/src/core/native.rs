@@ -77,6 +77,7 @@ fn settings(identity: &Identity, config: &Config, underlay: &[IpAddr], peers: Ve
         hold_time: bgp.hold_time,
         connect_retry: CONNECT_RETRY,
         stale_time: bgp.stale_time,
+        honour_shutdown: bgp.graceful_shutdown.honour,
         graceful_restart: bgp::GracefulRestart {
             enabled: bgp.graceful_restart.enabled,
             restart_time: bgp.graceful_restart.restart_time,
@@ -123,7 +124,8 @@ impl Core {
             self.native.speaker.handle_local_addresses(addresses.collect());
             self.native.dirty = true;
         }
-        let wanted = self.stance().stand.has(Plane::Native);
+        let drained = self.drain.as_ref().is_some_and(super::drain::Drain::is_closed);
+        let wanted = self.stance().stand.has(Plane::Native) && !drained;
         if !wanted {
             if self.native.on {
                 self.native.speaker.handle_shutdown(now);
@@ -132,7 +134,17 @@ impl Core {
                 self.native.port = None;
                 self.native.listening = None;
                 self.out.push(Effect::Peering(Command::StopListening));
-                self.say(now, Level::Info, Topic::Bgp, "the native plane goes: sessions are closed".to_owned());
+                self.say(
+                    now,
+                    Level::Info,
+                    Topic::Bgp,
+                    (if drained {
+                        "drained: sessions are closed"
+                    } else {
+                        "the native plane goes: sessions are closed"
+                    })
+                    .to_owned(),
+                );
             }
         } else if self.native.on {
             if std::mem::take(&mut self.native.dirty) {
@@ -275,6 +287,10 @@ impl Core {
 
     /// Is there a session to learn from and be learned from?
     pub(super) fn sessions_ready(&self) -> Readiness {
+        if self.drain.as_ref().is_some_and(super::drain::Drain::is_closed) {
+            let words = "this node is drained: `biplane node undrain` opens its sessions again";
+            return Readiness::Waiting(words.to_owned());
+        }
         if !self.native.on {
             return Readiness::Waiting("BGP is not started yet".to_owned());
         }

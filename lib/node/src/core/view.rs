@@ -93,6 +93,7 @@ impl Core {
             peers_total,
             destinations: self.destination_counts(),
             waiting,
+            drain: self.drain_doc(wall),
             conditions: self.conditions_doc(wall),
             store: self.store_doc(wall),
             drift: doc::Drift {
@@ -191,6 +192,7 @@ impl Core {
         if let Some(stuck) = self.destinations.counts().stuck {
             found.push((stuck, since));
         }
+        found.extend(self.drain.as_ref().and_then(|drain| drain.waiting()));
         if self.kernel_read && !self.complete && self.coordination.listed {
             found.push(("stores, kernel and sessions are still being read in".to_owned(), self.started));
         }

@@ -95,6 +95,7 @@ pub fn status() -> Status {
         peers_total: 2,
         destinations: Destinations { overlay: 2, native: 1, unreachable: 1, total: 4 },
         waiting: vec![Waiting { what: "session with 192.0.2.2".into(), for_seconds: 1.5 }],
+        drain: None,
         conditions: vec![Condition {
             name: "Ready".into(),
             status: false,
