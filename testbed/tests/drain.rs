@@ -6,6 +6,8 @@
 
 #[path = "topologies/fabric.rs"]
 mod fabric;
+#[path = "topologies/recordings.rs"]
+mod recordings;
 
 use fabric::Fabric;
 use model::{Owner, Plane};
