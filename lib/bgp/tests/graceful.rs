@@ -153,6 +153,19 @@ fn what_a_peer_comes_back_without_goes_at_once() {
     assert_eq!((held(&hand, SLICE), held(&hand, SLICE6)), (None, None));
 }
 
+#[test]
+fn a_peer_that_gave_us_up_and_did_not_restart_keeps_forwarding_without_the_f_bit() {
+    for (restarting, held_after) in [(false, Some(true)), (true, None)] {
+        let mut hand = Hand::new(mine());
+        let conn = up(&mut hand, &Says { notification: false, ..Says::new(60, true) });
+        hand.say(conn, &Message::Notification(Notification::hold_timer_expired()));
+        assert_eq!(held(&hand, SLICE), Some(true));
+        hand.wait(3);
+        begin(&mut hand, &Says { restarting, notification: false, ..Says::new(60, false) });
+        assert_eq!(held(&hand, SLICE), held_after, "R bit {restarting}");
+    }
+}
+
 /// Checklist: 69
 #[test]
 fn what_it_comes_back_with_stays_until_its_end_of_rib() {

@@ -21,6 +21,9 @@ pub(super) struct Kept {
     back_by: Moment,
     /// With the session back, its End-of-RIB has to come by then.
     told_by: Moment,
+    /// The peer itself said that it gives the session up: its process was there then, and has not restarted unless the
+    /// next OPEN says so.
+    alive: bool,
     /// How long they live on after that, if at all (RFC 9494).
     long_lived: Option<Duration>,
 }
@@ -71,7 +74,8 @@ impl Peer {
                 }
                 // Lost again before it had told everything: the time goes on, it does not begin anew.
                 (Some(_), Some(earlier)) if earlier.rule != Rule::LongLived && earlier.back_by > now => {
-                    Some(Kept { until: earlier.back_by, ..earlier })
+                    let alive = earlier.alive && matches!(cause, Cause::Received(_));
+                    Some(Kept { until: earlier.back_by, alive, ..earlier })
                 }
                 (Some((rule, wait)), earlier) => {
                     if earlier.is_some() {
@@ -83,7 +87,8 @@ impl Peer {
                         Rule::Broken => back_by + Self::END_OF_RIB,
                     };
                     let long_lived = lives_long(pledge, family).filter(|_| rule == Rule::Restart);
-                    Some(Kept { rule, until: back_by, back_by, told_by, long_lived })
+                    let alive = matches!(cause, Cause::Received(_));
+                    Some(Kept { rule, until: back_by, back_by, told_by, alive, long_lived })
                 }
             };
         }
@@ -111,7 +116,12 @@ impl Peer {
             let Some(kept) = &mut self.kept[family as usize] else { continue };
             let forwards = match kept.rule {
                 Rule::Broken => true,
-                Rule::Restart => pledge.is_some_and(|pledge| pledge.families.get(&family) == Some(&true)),
+                // Some routers set F only together with R. From one that was alive all the while and says R neither, its
+                // absence tells nothing.
+                Rule::Restart => pledge.is_some_and(|pledge| {
+                    let unbroken = kept.alive && !pledge.restarting;
+                    pledge.families.get(&family).is_some_and(|forwards| *forwards || unbroken)
+                }),
                 Rule::LongLived => pledge.is_some_and(|pledge| {
                     pledge.families.get(&family) == Some(&true)
                         || pledge.long_lived.get(&family).is_some_and(|(forwards, _)| *forwards)
@@ -169,7 +179,14 @@ impl Peer {
             match kept.long_lived.filter(|_| kept.rule == Rule::Restart) {
                 Some(wait) if !wait.is_zero() => {
                     let until = now + wait;
-                    let long = Kept { rule: Rule::LongLived, until, back_by: until, told_by: until, long_lived: None };
+                    let long = Kept {
+                        rule: Rule::LongLived,
+                        until,
+                        back_by: until,
+                        told_by: until,
+                        alive: false,
+                        long_lived: None,
+                    };
                     self.kept[family as usize] = Some(long);
                     self.mark_long_lived(family);
                 }
