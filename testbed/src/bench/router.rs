@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -124,8 +125,10 @@ impl Stage {
                         command.arg(flag).arg(folder.join(file));
                     }
                     command.arg("-i").arg(folder.join(format!("{name}.pid")));
-                    command.args(["-u", "root", "-g", "root", "-A", "127.0.0.1"]);
+                    // As the user that the package makes, with the capabilities that they keep.
+                    command.args(["-u", "frr", "-g", "frr", "-A", "127.0.0.1"]);
                 };
+                fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
                 let mut first = space.command(&zebra);
                 tell(&mut first, "zebra");
                 first.args(["-s", "90000000", "-f", "/dev/null"]);

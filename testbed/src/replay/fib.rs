@@ -44,14 +44,6 @@ fn ipv6(line: &str) -> Option<(Prefix, Ipv6Addr)> {
     Some((Prefix::new(network.into(), len)?, gateway))
 }
 
-/// How many IPv6 routes its kernel holds, of all kinds.
-pub(super) fn ipv6_size(program: &Program) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{}/net/rt6_stats", program.pid()))?;
-    // Fourth: entries.
-    let word = text.split_ascii_whitespace().nth(3).unwrap_or_default();
-    Ok(u64::from_str_radix(word, 16)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

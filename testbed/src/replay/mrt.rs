@@ -237,8 +237,9 @@ fn unicast(value: &mut Octets<'_>) -> Option<Family> {
 pub(super) fn is_routed(prefix: &Prefix) -> bool {
     match prefix.address() {
         IpAddr::V4(v4) => {
-            let first = v4.octets()[0];
-            prefix.len() >= 8 && first != 0 && first != 10 && first != 127 && first < 224
+            let [first, second, ..] = v4.octets();
+            let local = matches!(first, 0 | 10 | 127) || (first, second) == (169, 254);
+            prefix.len() >= 8 && !local && first < 224
         }
         IpAddr::V6(v6) => prefix.len() >= 16 && v6.segments()[0] & 0xe000 == 0x2000,
     }
