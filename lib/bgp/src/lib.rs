@@ -56,7 +56,7 @@ pub use loc_rib::BestPath;
 pub use model::{PeerId, Transport};
 pub use origination::Origination;
 pub use output::{ConnId, Output};
-pub use policy::{Outcome, Policy, Refusal, RouteView, policies};
+pub use policy::{Named, Outcome, Policy, Refusal, RouteView, RuleId, policies};
 pub use session::State;
 pub use settings::{PeerConfig, SpeakerConfig};
 pub use speaker::Speaker;

@@ -20,6 +20,11 @@ impl LocalAddresses {
         self.0.iter().map(|(address, ..)| address)
     }
 
+    /// The networks that the addresses are on.
+    pub(crate) fn networks(&self) -> impl Iterator<Item = Prefix> {
+        self.0.iter().filter_map(|(address, len, _)| Prefix::new(*address, *len))
+    }
+
     pub(crate) fn is_own(&self, address: &IpAddr) -> bool {
         self.iter().any(|own| own == address)
     }

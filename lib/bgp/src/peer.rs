@@ -13,6 +13,7 @@ use crate::graceful::{LastLeaving, as_sent, is_permanent};
 use crate::loc_rib::PeerIndex;
 use crate::negotiate::{Extent, Offer};
 use crate::output::{ConnId, NoticeBudget, Output};
+use crate::policy::Import;
 use crate::role::Marker;
 use crate::session::{Action, Cause, End, Initiator, Input, Session, State};
 use crate::settings::{PeerConfig, SpeakerConfig};
@@ -36,6 +37,9 @@ pub(crate) struct Peer {
     pub(crate) config: PeerConfig,
     pub(crate) index: PeerIndex,
     pub(crate) rib_in: AdjRibIn,
+    pub(crate) import: Import,
+    /// The import policy is another one: what it made of the peer's paths is to be asked anew.
+    pub(crate) import_changed: bool,
     pub(crate) counters: PeerCounters,
     pub(crate) last_error: Option<(Moment, String)>,
     /// Configured no more; lives on until its paths are gone.
@@ -102,6 +106,8 @@ impl Peer {
             config,
             index,
             rib_in: AdjRibIn::default(),
+            import: Import::default(),
+            import_changed: false,
             counters: PeerCounters::default(),
             last_error: None,
             gone: false,

@@ -15,14 +15,18 @@ use crate::origination::OwnPrefixes;
 use crate::route::Route;
 
 mod evaluate;
+mod import;
 mod prefix_set;
 
 pub use evaluate::{Outcome, Policy, RouteView, policies};
+pub use import::RuleId;
+pub(crate) use import::{Import, Rules};
+pub use prefix_set::Named;
+use prefix_set::PrefixSet;
 
 /// Why the policy refuses a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[repr(u8)]
 pub enum Refusal {
     /// 0.0.0.0/0 or ::/0.
     DefaultRoute,
@@ -36,6 +40,14 @@ pub enum Refusal {
     AsLoop,
     /// ORIGINATOR_ID or CLUSTER_LIST says that it came from us (RFC 4456 section 8).
     ReflectedLoop,
+    /// A network that this host is connected to, or a part of one.
+    ConnectedNetwork,
+    /// 0.0.0.0/0 or ::/0, which a rule takes in but does not name.
+    UnnamedDefaultRoute,
+    /// Inside a service CIDR, which a rule takes in but does not name.
+    UnnamedServiceCidr,
+    /// A rule of the import policy says so, or its default.
+    Policy(RuleId),
 }
 
 impl fmt::Display for Refusal {
@@ -47,6 +59,12 @@ impl fmt::Display for Refusal {
             Refusal::Connected => "refused: holds an address of this host",
             Refusal::AsLoop => "refused: our AS is on the AS path",
             Refusal::ReflectedLoop => "refused: reflected back to us",
+            Refusal::ConnectedNetwork => "refused: a network that this host is connected to",
+            Refusal::UnnamedDefaultRoute => {
+                "refused: default route, which no rule names (by its prefix without ge and le)"
+            }
+            Refusal::UnnamedServiceCidr => "refused: inside a service CIDR, of which no rule names a part",
+            Refusal::Policy(_) => "refused by the import policy",
         })
     }
 }
@@ -69,6 +87,11 @@ pub(crate) struct View {
     odd: BTreeSet<Prefix>,
     /// Own addresses inside the pools.
     inside: Vec<IpAddr>,
+    /// What is originated, and what lies inside it.
+    own_within: PrefixSet,
+    /// The networks of this host's addresses, and what lies inside them.
+    connected: PrefixSet,
+    services: Vec<Prefix>,
 }
 
 impl View {
@@ -84,7 +107,15 @@ impl View {
             pools,
             odd: BTreeSet::new(),
             inside: Vec::new(),
+            own_within: PrefixSet::default(),
+            connected: PrefixSet::default(),
+            services: Vec::new(),
         }
+    }
+
+    /// New service CIDRs.
+    pub(crate) fn set_services(&mut self, services: Vec<Prefix>) {
+        self.services = services;
     }
 
     /// New pools.
@@ -96,6 +127,7 @@ impl View {
 
     /// New addresses of this host.
     pub(crate) fn set_addresses(&mut self, addresses: LocalAddresses) {
+        self.connected = PrefixSet::within(addresses.networks());
         self.addresses = addresses;
         self.find_inside();
     }
@@ -103,6 +135,11 @@ impl View {
     /// Originates a prefix, or no longer. Was that news?
     pub(crate) fn originate(&mut self, prefix: Prefix, on: bool) -> bool {
         let news = if on { self.originated.insert(prefix) } else { self.originated.remove(&prefix) };
+        if news && on {
+            self.own_within.insert_within(prefix);
+        } else if news {
+            self.own_within.remove(&prefix);
+        }
         if news && !self.is_slice(&prefix) {
             if on {
                 self.odd.insert(prefix);

@@ -1,18 +1,19 @@
 //! What the operator and the claims say to the speaker.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Asn, ClusterPool, PeerId, RouterId};
-use serde::{Deserialize, Serialize};
 
 use crate::add_path::AddPath;
 use crate::export::NextHopChoice;
 use crate::graceful::GracefulRestart;
 use crate::origination::Origination;
+use crate::policy::Policy;
 
 /// The speaker's configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpeakerConfig {
     /// Own AS number.
     pub local_asn: Asn,
@@ -33,8 +34,10 @@ pub struct SpeakerConfig {
     pub max_paths: u8,
     /// Paths with an AS_SET are taken, instead of being treated as withdrawn (RFC 9774).
     pub accept_as_sets: bool,
-    /// Only slices of these are accepted from peers.
+    /// Only slices of these are accepted from peers without an import policy.
     pub pools: Vec<ClusterPool>,
+    /// What lies in these is accepted only when a rule of an import policy names it.
+    pub service_cidrs: Vec<model::Prefix>,
     /// Peers; addresses are unique (of two with one address the last counts).
     pub peers: Vec<PeerConfig>,
     /// Seed of all jitter.
@@ -67,6 +70,7 @@ impl SpeakerConfig {
             max_paths: 16,
             accept_as_sets: false,
             pools: Vec::new(),
+            service_cidrs: Vec::new(),
             peers: Vec::new(),
             seed: 0,
             host_name: None,
@@ -77,7 +81,7 @@ impl SpeakerConfig {
 }
 
 /// One peer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
     /// The peer: where we dial, and where its connections must come from.
     pub id: PeerId,
@@ -118,6 +122,10 @@ pub struct PeerConfig {
     pub next_hop: NextHopChoice,
     /// Several paths for a prefix (RFC 7911). Some instead of none, or none instead of some, needs another session.
     pub add_path: AddPath,
+    /// Policy on what the peer announces; slices of the pools alone are accepted without (RFC 8212).
+    pub import: Option<Arc<Policy>>,
+    /// Policy on what the peer is told; what is our own without (RFC 8212).
+    pub export: Option<Arc<Policy>>,
 }
 
 impl PeerConfig {
@@ -146,6 +154,8 @@ impl PeerConfig {
             client: false,
             next_hop: NextHopChoice::Auto,
             add_path: AddPath::default(),
+            import: None,
+            export: None,
         }
     }
 }

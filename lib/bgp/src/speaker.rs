@@ -16,7 +16,7 @@ use crate::local::LocalAddresses;
 use crate::output::{ConnId, NoticeBudget, Output, Outputs};
 use crate::packed::Packed;
 use crate::peer::Peer;
-use crate::policy::View;
+use crate::policy::{Rules, View};
 use crate::settings::SpeakerConfig;
 use crate::status::Stranger;
 
@@ -31,6 +31,7 @@ mod restart;
 pub(crate) struct Shared {
     pub(crate) settings: SpeakerConfig,
     pub(crate) view: View,
+    pub(crate) rules: Rules,
     pub(crate) rib: LocRib,
     pub(crate) out: Outputs,
     pub(crate) shelf: Shelf,
@@ -77,10 +78,12 @@ impl Speaker {
 
     /// A speaker with these peers. Dials come out of the first [`Speaker::handle_timeout`].
     pub fn new(now: Moment, config: SpeakerConfig) -> Speaker {
-        let view = View::new(config.local_asn, config.router_id, config.pools.clone());
+        let mut view = View::new(config.local_asn, config.router_id, config.pools.clone());
+        view.set_services(config.service_cidrs.clone());
         let mut speaker = Speaker {
             shared: Shared {
                 view,
+                rules: Rules::default(),
                 rib: LocRib::new(config.max_paths),
                 out: Outputs::default(),
                 shelf: Shelf::default(),
@@ -126,12 +129,12 @@ impl Speaker {
         let slice = self.shared.view.is_slice(&prefix);
         let touched = self.shared.view.own.set_pod(prefix, on);
         self.each(|peer, shared| {
-            if on && !slice {
+            if on && (!slice || peer.import.policy().is_some()) {
                 // It may overlap anything.
                 peer.walk_all(0);
             } else if on {
                 peer.refuse_own(prefix, shared);
-            } else if peer.rib_in.refused(&prefix).next().is_some() || !slice {
+            } else if peer.rib_in.refused(&prefix).next().is_some() || !slice || peer.import.policy().is_some() {
                 // What was refused as our own may be good now, and was not kept.
                 peer.ask_again(now, shared);
             }

@@ -125,16 +125,21 @@ fn rules(walk: &mut Walk, item: &Item, name: &str, policy: &model::policy::Polic
         let Some(place) = asked.key("prefixes") else { continue };
         let key = format!("{key}.match.prefixes");
         match &rule.matches.prefixes {
-            Some(Prefixes::Set(set)) if set != Prefixes::POD_CIDRS && !bgp.prefix_sets.contains_key(set) => {
-                if !walk.failed.iter().any(|failed| failed.starts_with("bgp.prefixSets")) {
-                    let said = unknown("set", set, "bgp.prefixSets (podCidrs is built in)", bgp.prefix_sets.keys());
-                    walk.refuse(&key, &place.place.clone(), &said);
-                }
+            Some(Prefixes::Set(set)) if !known_or_failed(walk, bgp, set) => {
+                let said = unknown("set", set, "bgp.prefixSets (podCidrs is built in)", bgp.prefix_sets.keys());
+                walk.refuse(&key, &place.place.clone(), &said);
             }
             Some(Prefixes::List(list)) => ranges(walk, place, &key, list),
             _ => {}
         }
     }
+}
+
+/// Is the set there, or may it be one that was refused and told of already?
+fn known_or_failed(walk: &Walk, bgp: &BgpConfig, set: &str) -> bool {
+    set == Prefixes::POD_CIDRS
+        || bgp.prefix_sets.contains_key(set)
+        || walk.failed.iter().any(|failed| failed.starts_with("bgp.prefixSets"))
 }
 
 /// A range must hold a length, inside its prefix's family.

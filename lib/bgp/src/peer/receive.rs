@@ -1,5 +1,7 @@
 //! From bytes to Adj-RIB-In and on to Loc-RIB.
 
+use std::sync::Arc;
+
 use model::{Family, Moment, Prefix};
 use wire::{DecodeError, Message, Notification, Update};
 
@@ -8,6 +10,7 @@ use crate::counters::{MessageKind, Way};
 use crate::output::ConnId;
 use crate::policy::Refusal;
 use crate::role;
+use crate::route::Route;
 use crate::session::{Input, State};
 use crate::speaker::Shared;
 use crate::timers::Timer;
@@ -115,28 +118,32 @@ impl Peer {
             let role = self.config.role.filter(|_| self.external);
             let leak = role::leak(role, self.config.asn, attributes.only_to_customer);
             let attributes = &self.marker.mark(role, self.config.asn, attributes);
-            let mut last: Option<(std::sync::Arc<crate::route::Route>, Option<crate::Ineligible>)> = None;
+            let neighbour = (self.config.id.address, self.config.asn);
+            let mut last: Option<(Arc<Route>, Option<crate::Ineligible>)> = None;
             for announced in &update.announced {
                 let prefix = announced.prefix;
                 let path = (prefix, announced.path_id);
-                if let Some(refusal) = shared.view.refuse_prefix(&prefix).or(refusal) {
-                    if self.rib_in.refuse(path, refusal) {
-                        shared.rib.withdraw(prefix, (self.index, path.1));
+                let view = &shared.view;
+                let route = link.last_route.share(attributes, announced.next_hop, announced.link_local);
+                let used = refusal.map_or_else(|| self.import.ask(view, &prefix, &route, neighbour), Err);
+                match used {
+                    Err(refusal) => {
+                        if self.rib_in.refuse(path, refusal) {
+                            shared.rib.withdraw(prefix, (self.index, path.1));
+                        }
                     }
-                } else {
-                    let same = last.take().filter(|(route, _)| {
-                        route.next_hop == announced.next_hop && route.link_local == announced.link_local
-                    });
-                    let (route, ineligible) = same.unwrap_or_else(|| {
-                        let route = link.last_route.share(attributes, announced.next_hop, announced.link_local);
-                        let route = if shared.settings.honour_shutdown { self.leaving.lower(route) } else { route };
-                        let view = &shared.view;
-                        let ineligible = view.ineligible(&route, self.external, self.config.id.address, self.local);
-                        (route, leak.or(ineligible))
-                    });
-                    self.rib_in.accept(path, route.clone());
-                    shared.rib.offer(prefix, (self.index, path.1), route.clone(), ineligible);
-                    last = Some((route, ineligible));
+                    Ok(used) => {
+                        // Last, so that no policy prefers what is about to go (RFC 8326).
+                        let used = if shared.settings.honour_shutdown { self.leaving.lower(used) } else { used };
+                        let same = last.take().filter(|(route, _)| Arc::ptr_eq(route, &used));
+                        let ineligible = same.map_or_else(
+                            || leak.or(view.ineligible(&used, self.external, self.config.id.address, self.local)),
+                            |(_, ineligible)| ineligible,
+                        );
+                        self.rib_in.accept(path, route);
+                        shared.rib.offer(prefix, (self.index, path.1), used.clone(), ineligible);
+                        last = Some((used, ineligible));
+                    }
                 }
                 if self.rib_in.received() > self.config.max_prefixes as usize {
                     return self.exceed(now, conn, prefix, shared);
@@ -164,7 +171,9 @@ impl Peer {
         let most = self.config.max_prefixes;
         let refused = self.rib_in.counts(Family::V4).1 + self.rib_in.counts(Family::V6).1;
         let hint = match self.rib_in.all_refused().next() {
-            Some(((sample, _), refusal)) => format!("; {refused} of them {refusal}, for example {sample}"),
+            Some(((sample, _), refusal)) => {
+                format!("; {refused} of them {}, for example {sample}", shared.rules.words(*refusal))
+            }
             None => String::new(),
         };
         let error = DecodeError {

@@ -1,5 +1,7 @@
 //! Work on all paths of a peer, in slices.
 
+use std::sync::Arc;
+
 use model::{Family, Moment};
 
 use super::Peer;
@@ -89,18 +91,7 @@ impl Peer {
                 shared.rib.withdraw(prefix, place);
                 continue;
             }
-            let view = &shared.view;
-            let refusal = view.refuse_prefix(&prefix).or_else(|| view.refuse_attributes(&accepted.route.attributes));
-            if let Some(refusal) = refusal {
-                self.rib_in.refuse(path, refusal);
-                shared.rib.withdraw(prefix, place);
-                continue;
-            }
             let stale = !self.live || accepted.generation < self.rib_in.session();
-            let role = self.config.role.filter(|_| self.external);
-            let leak = role::leak(role, self.config.asn, accepted.route.attributes.only_to_customer);
-            let usable = view.ineligible(&accepted.route, self.external, self.config.id.address, self.local);
-            let ineligible = leak.or(usable);
             if stale && walk.long_lived[prefix.family() as usize] {
                 let Some(route) = last.mark(&accepted.route) else {
                     self.rib_in.remove_accepted(&path);
@@ -109,7 +100,26 @@ impl Peer {
                 };
                 accepted.route = route;
                 self.rib_in.set_route(&path, accepted.route.clone());
-                shared.rib.offer(prefix, place, accepted.route, ineligible);
+            }
+            let view = &shared.view;
+            let refusal = view.refuse_attributes(&accepted.route.attributes);
+            let neighbour = (self.config.id.address, self.config.asn);
+            let used = refusal.map_or_else(|| self.import.ask(view, &prefix, &accepted.route, neighbour), Err);
+            let used = match used {
+                Ok(used) if shared.settings.honour_shutdown => self.leaving.lower(used),
+                Ok(used) => used,
+                Err(refusal) => {
+                    self.rib_in.refuse(path, refusal);
+                    shared.rib.withdraw(prefix, place);
+                    continue;
+                }
+            };
+            let role = self.config.role.filter(|_| self.external);
+            let leak = role::leak(role, self.config.asn, accepted.route.attributes.only_to_customer);
+            let ineligible = leak.or(view.ineligible(&used, self.external, self.config.id.address, self.local));
+            let known = shared.rib.of_peer(&prefix, self.index, id);
+            if known.is_some_and(|(candidate, _)| !Arc::ptr_eq(&candidate.route, &used)) {
+                shared.rib.offer(prefix, place, used, ineligible);
             }
             shared.rib.amend(prefix, place, stale, ineligible);
         }

@@ -19,7 +19,7 @@ use model::policy::{
 use model::{Asn, ClusterPool, Prefix};
 use wire::{Attributes, Segment};
 
-use super::prefix_set::PrefixSet;
+use super::prefix_set::{Named, PrefixSet};
 
 /// What a policy looks at.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +51,8 @@ pub struct Outcome<'a> {
     pub attributes: Cow<'a, Attributes>,
     /// What becomes of the next hop; `None` if nothing was said of it.
     pub next_hop: Option<NextHopChange>,
-    /// The longest prefix by which the deciding rule named the route; `None` if it asked for no prefix.
-    pub named: Option<Prefix>,
+    /// The narrowest words by which the deciding rule named the prefix; `None` if it asked for no prefix.
+    pub named: Option<Named>,
 }
 
 impl Outcome<'_> {
@@ -179,7 +179,7 @@ impl Policy {
     }
 
     /// Labels of all rules, then of the default.
-    pub fn labels(&self) -> impl Iterator<Item = Arc<str>> + '_ {
+    pub(crate) fn labels(&self) -> impl Iterator<Item = Arc<str>> + '_ {
         let default: Arc<str> = self.label(None).into();
         self.rules.iter().map(|rule| rule.label.clone()).chain([default])
     }
@@ -213,8 +213,8 @@ impl Policy {
 }
 
 impl Rule {
-    /// Does all that the rule asks hold? Then also the longest prefix by which it names the route.
-    fn takes(&self, route: &RouteView<'_>, attributes: &Attributes, hop: Option<IpAddr>) -> Option<Option<Prefix>> {
+    /// Does all that the rule asks hold? Then also the narrowest words by which it names the prefix.
+    fn takes(&self, route: &RouteView<'_>, attributes: &Attributes, hop: Option<IpAddr>) -> Option<Option<Named>> {
         let asked = &self.matches;
         let family = asked.family.is_none_or(|family| family == route.prefix.family());
         let origin = asked.origin.is_empty() || asked.origin.iter().any(|word| word.takes(route.origin));

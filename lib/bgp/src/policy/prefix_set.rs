@@ -3,31 +3,74 @@
 use model::policy::PrefixRange;
 use model::{ClusterPool, Family, Prefix, PrefixMap};
 
+/// The words by which an entry takes a prefix in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Prefix of the entry.
+    pub prefix: Prefix,
+    /// The entry is that prefix and nothing else.
+    pub exact: bool,
+}
+
 /// A set. A look-up costs one search for each length that occurs among its entries, mostly one to three.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PrefixSet {
     entries: PrefixMap<Vec<(u8, u8)>>,
-    /// Lengths that occur, by family, longest first.
-    lengths: [Vec<u8>; 2],
+    /// Lengths that occur, by family, longest first, and how many prefixes have each.
+    lengths: [Vec<(u8, usize)>; 2],
 }
 
 impl PrefixSet {
     pub(super) fn new(ranges: impl IntoIterator<Item = PrefixRange>) -> PrefixSet {
         let mut set = PrefixSet::default();
         for range in ranges {
-            let lengths = range.lengths();
-            if lengths.0 > lengths.1 {
-                continue;
-            }
-            let of_prefix = set.entries.entry(range.prefix).or_default();
-            if !of_prefix.contains(&lengths) {
-                of_prefix.push(lengths);
-            }
-            let known = &mut set.lengths[range.prefix.family() as usize];
-            if let Err(at) = known.binary_search_by(|len| range.prefix.len().cmp(len)) {
-                known.insert(at, range.prefix.len());
+            set.insert(range);
+        }
+        set
+    }
+
+    fn insert(&mut self, range: PrefixRange) {
+        let (prefix, lengths) = (range.prefix, range.lengths());
+        if lengths.0 > lengths.1 {
+            return;
+        }
+        let of_prefix = self.entries.entry(prefix).or_default();
+        let new = of_prefix.is_empty();
+        if !of_prefix.contains(&lengths) {
+            of_prefix.push(lengths);
+        }
+        if new {
+            let known = &mut self.lengths[prefix.family() as usize];
+            match known.binary_search_by(|(len, _)| prefix.len().cmp(len)) {
+                Ok(at) => known[at].1 += 1,
+                Err(at) => known.insert(at, (prefix.len(), 1)),
             }
         }
+    }
+
+    /// Adds a prefix with all that lies inside it.
+    pub(super) fn insert_within(&mut self, prefix: Prefix) {
+        self.insert(PrefixRange { prefix, ge: None, le: Some(prefix.family().bits()) });
+    }
+
+    /// Takes a prefix out, whatever its ranges.
+    pub(super) fn remove(&mut self, prefix: &Prefix) {
+        if self.entries.remove(prefix).is_none() {
+            return;
+        }
+        let known = &mut self.lengths[prefix.family() as usize];
+        if let Ok(at) = known.binary_search_by(|(len, _)| prefix.len().cmp(len)) {
+            known[at].1 -= 1;
+            if known[at].1 == 0 {
+                known.remove(at);
+            }
+        }
+    }
+
+    /// These prefixes and all that lies inside them.
+    pub(super) fn within(prefixes: impl Iterator<Item = Prefix>) -> PrefixSet {
+        let mut set = PrefixSet::default();
+        prefixes.for_each(|prefix| set.insert_within(prefix));
         set
     }
 
@@ -39,12 +82,14 @@ impl PrefixSet {
     }
 
     /// The longest entry that takes `prefix` in: the narrowest words that name it.
-    pub(super) fn find(&self, prefix: &Prefix) -> Option<Prefix> {
+    pub(super) fn find(&self, prefix: &Prefix) -> Option<Named> {
         let lengths = self.lengths.get(prefix.family() as usize)?;
-        lengths.iter().filter(|len| **len <= prefix.len()).find_map(|len| {
+        lengths.iter().filter(|(len, _)| *len <= prefix.len()).find_map(|(len, _)| {
             let around = Prefix::new(prefix.address(), *len)?;
             let ranges = self.entries.get(&around)?;
-            ranges.iter().any(|(ge, le)| (*ge..=*le).contains(&prefix.len())).then_some(around)
+            let takes = ranges.iter().any(|(ge, le)| (*ge..=*le).contains(&prefix.len()));
+            let exact = around == *prefix && ranges.contains(&(*len, *len));
+            takes.then_some(Named { prefix: around, exact })
         })
     }
 
@@ -54,7 +99,7 @@ impl PrefixSet {
         lengths
             .into_iter()
             .flatten()
-            .any(|len| Prefix::new(address, *len).is_some_and(|p| self.entries.get(&p).is_some()))
+            .any(|(len, _)| Prefix::new(address, *len).is_some_and(|p| self.entries.get(&p).is_some()))
     }
 }
 
@@ -86,8 +131,27 @@ mod tests {
                 range.prefix.covers(&prefix) && (ge..=le).contains(&prefix.len())
             };
             let longest = ranges.iter().filter(takes).map(|range| range.prefix).max_by_key(Prefix::len);
-            prop_assert_eq!(PrefixSet::new(ranges.iter().copied()).find(&prefix), longest);
+            let found = PrefixSet::new(ranges.iter().copied()).find(&prefix);
+            prop_assert_eq!(found.map(|named| named.prefix), longest);
+            let exact = ranges.iter().any(|range| range.prefix == prefix && range.lengths() == (prefix.len(), prefix.len()));
+            prop_assert_eq!(found.is_some_and(|named| named.exact), exact);
         }
+    }
+
+    #[test]
+    fn what_is_taken_out_is_gone() {
+        let mut set = PrefixSet::default();
+        let prefixes: Vec<Prefix> = ["10.0.0.0/8", "10.1.0.0/16", "10.2.0.0/16"].map(|p| p.parse().unwrap()).into();
+        prefixes.iter().for_each(|prefix| set.insert_within(*prefix));
+        set.insert_within(prefixes[1]);
+        let inside: Prefix = "10.1.2.0/24".parse().unwrap();
+        assert_eq!(set.find(&inside).unwrap().prefix, prefixes[1]);
+        set.remove(&prefixes[1]);
+        set.remove(&prefixes[1]);
+        assert_eq!(set.find(&inside).unwrap().prefix, prefixes[0]);
+        set.remove(&prefixes[0]);
+        assert_eq!(set.find(&inside), None);
+        assert_eq!(set.lengths[0], [(16, 1)], "a length that no prefix has costs no look-up");
     }
 
     #[test]

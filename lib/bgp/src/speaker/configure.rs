@@ -9,6 +9,7 @@ use super::Speaker;
 use crate::graceful;
 use crate::output::Output;
 use crate::peer::Peer;
+use crate::policy::Import;
 use crate::session::State;
 use crate::settings::{PeerConfig, SpeakerConfig};
 
@@ -41,6 +42,10 @@ impl Speaker {
             );
             self.shared.out.notice(now, &mut self.budget, false, text);
         }
+        let services = before.service_cidrs != settings.service_cidrs;
+        if services {
+            self.shared.view.set_services(settings.service_cidrs.clone());
+        }
         self.shared.rib.set_max_paths(settings.max_paths);
         for (id, peer) in wanted {
             self.configure(now, id, peer, identity || was_shut);
@@ -63,20 +68,25 @@ impl Speaker {
             let taken = settings.accept_as_sets;
             self.each(|peer, shared| peer.accept_as_sets(now, taken, shared));
         }
-        if pools || before.max_paths != settings.max_paths {
-            self.each(|peer, shared| {
-                peer.walk_all(0);
-                // What was refused was not kept, and may be good now.
-                if pools && peer.rib_in.all_refused().next().is_some() && !peer.ask_again(now, shared) {
-                    let text = format!(
-                        "peer {}: the pools have changed, and it does not answer to route refresh: `biplane bgp reset {}` \
-                         makes it announce again what was refused",
-                        peer.config.id, peer.config.id
-                    );
-                    shared.out.push(Output::Notice { warn: true, text });
-                }
-            });
-        }
+        let max_paths = before.max_paths != settings.max_paths;
+        self.each(|peer, shared| {
+            let policy = std::mem::take(&mut peer.import_changed) || (services && peer.import.policy().is_some());
+            if !pools && !max_paths && !policy {
+                return;
+            }
+            peer.walk_all(0);
+            // What was refused was not kept, and may be good now.
+            let refused = peer.rib_in.all_refused().next().is_some();
+            if (pools || policy) && refused && peer.is_live() && !peer.ask_again(now, shared) {
+                let what = if pools { "the pools have changed" } else { "its import policy has changed" };
+                let text = format!(
+                    "peer {}: {what}, and it does not answer to route refresh: `biplane bgp reset {}` makes it announce \
+                     again what was refused",
+                    peer.config.id, peer.config.id
+                );
+                shared.out.push(Output::Notice { warn: true, text });
+            }
+        });
         self.handle_work(now, Self::SLICE);
     }
 
@@ -154,11 +164,18 @@ impl Speaker {
     fn configure(&mut self, now: Moment, id: PeerId, config: PeerConfig, reset: bool) {
         let Some(peer) = self.peers.get_mut(&id) else {
             let index = self.shared.rib.enter(id.clone());
-            self.peers.insert(id.clone(), Peer::new(now, config, index));
+            let import = Import::new(config.import.clone(), &mut self.shared.rules);
+            let mut peer = Peer::new(now, config, index);
+            peer.import = import;
+            self.peers.insert(id.clone(), peer);
             return self.settle(&id);
         };
         let returned = std::mem::take(&mut peer.gone);
         let before = std::mem::replace(&mut peer.config, config);
+        if before.import != peer.config.import {
+            peer.import = Import::new(peer.config.import.clone(), &mut self.shared.rules);
+            peer.import_changed = true;
+        }
         // More or fewer paths change nothing that was agreed; some or none do.
         let add_path = |c: &PeerConfig| (c.add_path.send > 0, c.add_path.receive);
         let key = |c: &PeerConfig| (c.asn, c.local_address, c.key_generation, add_path(c), c.role);

@@ -104,8 +104,9 @@ impl Speaker {
             let best = candidate.reason == crate::Reason::Best;
             Some(of_candidate(prefix, peer_id, candidate, best, multipath))
         };
-        let of_refused =
-            |(path, refusal): (&PathKey, &Refusal)| bare(path.0, Some(peer_id.clone()), refusal.to_string());
+        let of_refused = |(path, refusal): (&PathKey, &Refusal)| {
+            bare(path.0, Some(peer_id.clone()), self.shared.rules.words(*refusal))
+        };
         if let Some(prefix) = query.prefix {
             let accepted = peer.rib_in.accepted(&prefix).filter_map(|(path, _)| of_accepted(path));
             return accepted.chain(peer.rib_in.refused(&prefix).map(of_refused)).collect();

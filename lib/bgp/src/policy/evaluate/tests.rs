@@ -190,8 +190,9 @@ fn the_narrowest_words_name_a_route() {
     let policy = policy(vec![RuleConfig { matches, ..rule(Then::Accept) }], Verdict::Reject);
     let plain = Attributes::default();
     let named = |text| policy.evaluate(&view(text, &plain)).named;
-    assert_eq!(named("10.96.0.0/16"), Some(prefix("10.96.0.0/16")));
-    assert_eq!(named("10.97.0.0/16"), Some(prefix("0.0.0.0/0")));
+    assert_eq!(named("10.96.0.0/16"), Some(Named { prefix: prefix("10.96.0.0/16"), exact: true }));
+    assert_eq!(named("10.97.0.0/16"), Some(Named { prefix: prefix("0.0.0.0/0"), exact: false }));
+    assert_eq!(named("0.0.0.0/0"), Some(Named { prefix: prefix("0.0.0.0/0"), exact: false }));
 }
 
 /// The longest AS_PATH and the most communities that a message of 65535 octets holds go through every operator.
