@@ -1,6 +1,7 @@
 //! Import policies on whole speakers: what becomes of paths, and that a change of policy never touches a session.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code, unreachable_pub)]
 
+#[allow(dead_code, reason = "each test uses its own part")]
 mod sim;
 
 use std::collections::BTreeMap;

@@ -456,6 +456,7 @@ impl Core {
             let text = "store and node.name take effect at the next start of the daemon".to_owned();
             self.say(now, Level::Warn, Topic::Config, text);
         }
+        self.native.set_policies(&config);
         self.config = config;
         self.keys = keys;
         self.claims.dirty = true;

@@ -19,5 +19,5 @@ mod vtep;
 
 pub use ground::{Ground, ground, masquerade, pod_mtu, vxlan_mtu};
 pub use native::{NativePath, native_via};
-pub use route::{objects, route};
+pub use route::{objects, route, route_outside};
 pub use vtep::{overlay_via, reach_of, vtep, vtep_mac};

@@ -16,6 +16,12 @@ pub fn route(ground: &Ground, prefix: Prefix, via: Via) -> (Key, Value) {
     (Key::Route(prefix), Value::Route { via, src })
 }
 
+/// The route to a destination outside of the cluster, learnt by a policy: without a source of ours, as a host's packets to
+/// the world come from its own address.
+pub fn route_outside(prefix: Prefix, via: Via) -> (Key, Value) {
+    (Key::Route(prefix), Value::Route { via, src: None })
+}
+
 /// The nexthop objects that a route with this `via` leans on: members first, the group last. The last one is the
 /// object that the route names.
 pub fn objects(via: &Via) -> Vec<Key> {

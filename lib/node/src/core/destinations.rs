@@ -403,6 +403,9 @@ impl Core {
         };
         let silent = node.is_some_and(|node| self.is_gone(node));
         let value = match (plane, via) {
+            (_, Some(via)) if claim.is_none() && !self.config.pools.iter().any(|pool| pool.cidr.covers(&prefix)) => {
+                Some(plan::route_outside(prefix, via).1)
+            }
             (_, Some(via)) => Some(plan::route(&self.ground.spec, prefix, via).1),
             // It stays where it is although no way of today's knowledge leads there: before the inputs are complete
             // nothing is known for sure, and a node whose daemon has gone may still forward.

@@ -1,10 +1,11 @@
 //! The native plane's sessions: who is a peer, when they open, and when they have told everything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bgp::{Output, PeerConfig, Speaker, SpeakerConfig};
+use bgp::{Output, PeerConfig, Policy, Speaker, SpeakerConfig};
 use model::config::{BgpConfig, BgpRole, Config};
 use model::{Family, Moment, PeerId, Plane, Prefix, RouterId};
 use peering::Command;
@@ -34,6 +35,8 @@ pub(super) struct Native {
     pub(super) originated: BTreeSet<Prefix>,
     /// Families of which routes were found at the start, until the first session is to open.
     pub(super) kept: BTreeSet<Family>,
+    /// Compiled once for each configuration.
+    pub(super) policies: BTreeMap<String, Arc<Policy>>,
 }
 
 impl Native {
@@ -49,7 +52,22 @@ impl Native {
             port: None,
             originated: BTreeSet::new(),
             kept: BTreeSet::new(),
+            policies: bgp::policies(&config.bgp, &config.pools),
         }
+    }
+
+    /// Compiles the policies of another configuration; those that are as they were stay the same object.
+    pub(super) fn set_policies(&mut self, config: &Config) {
+        let before = std::mem::replace(&mut self.policies, bgp::policies(&config.bgp, &config.pools));
+        for (name, policy) in &mut self.policies {
+            if let Some(same) = before.get(name).filter(|same| *same == policy) {
+                *policy = same.clone();
+            }
+        }
+    }
+
+    fn policy(&self, name: Option<&String>) -> Option<Arc<Policy>> {
+        self.policies.get(name?).cloned()
     }
 
     /// Why the listening socket is not there, if it should be.
@@ -86,6 +104,7 @@ fn settings(identity: &Identity, config: &Config, underlay: &[IpAddr], peers: Ve
         max_paths: bgp.max_paths,
         accept_as_sets: bgp.accept_as_sets,
         pools: config.pools.clone(),
+        service_cidrs: config.service_cidrs.clone(),
         peers,
         seed: identity.seed,
         host_name: Some(identity.node.to_string()),
@@ -208,6 +227,8 @@ impl Core {
                 key_generation: key(&peer.address),
                 graceful_restart: peer.graceful_restart,
                 description: peer.description.clone(),
+                import: self.native.policy(peer.import.as_ref()),
+                export: self.native.policy(peer.export.as_ref()),
                 ..PeerConfig::new(peer.address, peer.asn)
             })
             .collect();
@@ -236,6 +257,8 @@ impl Core {
                 mesh: true,
                 key_generation: key(&reach.vtep.underlay),
                 description: Some(format!("node {node}")),
+                import: self.native.policy(bgp.mesh_import.as_ref()),
+                export: self.native.policy(bgp.mesh_export.as_ref()),
                 ..PeerConfig::new(reach.vtep.underlay, reach.bgp.asn)
             });
         }
