@@ -10,6 +10,7 @@ use model::{NodeName, PeerId, Plane, Prefix};
 use status::{EventKind, Query};
 
 use crate::output::OutputArgs;
+use crate::policy::PolicyTestArgs;
 
 /// Biplane's command line: what this node's daemon knows and does.
 #[derive(Debug, Parser)]
@@ -187,6 +188,9 @@ pub(crate) enum BgpCommand {
     Down(DownArgs),
     /// Paths, and why the ones that are not used are not
     Routes(RoutesArgs),
+    /// Policies of the configuration
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Reset sessions
     #[command(visible_alias = "clear")]
     Reset {
@@ -203,6 +207,14 @@ pub(crate) enum BgpCommand {
         #[arg(long, conflicts_with = "soft")]
         hard: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// What a policy makes of a route, without a daemon; exit code 1 if it rejects it, or if a case is not as expected
+    ///
+    /// What no policy can allow (our own pod CIDRs, connected networks) is for the daemon to know, and not looked at.
+    Test(Box<PolicyTestArgs>),
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod drain;
 mod failure;
 mod look;
 mod output;
+mod policy;
 mod switch;
 mod view;
 
@@ -23,7 +24,7 @@ use status::{EventKind, MonitorLine, Operation, Query};
 
 use crate::arguments::{
     Arguments, BgpCommand, Command, ConfigCommand, DownArgs, IpamCommand, ModeCommand, MonitorArgs, MonitorFormat,
-    NodeCommand, PeerAction, PeerArgs, RouteCommand, RoutesArgs, VxlanCommand,
+    NodeCommand, PeerAction, PeerArgs, PolicyCommand, RouteCommand, RoutesArgs, VxlanCommand,
 };
 use crate::failure::Failure;
 use crate::look::Look;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Completion { shell } => completion(shell),
         Command::Config(ConfigCommand::Validate { file }) => validate(&file),
         Command::Config(ConfigCommand::Schema) => schema(),
+        Command::Bgp(BgpCommand::Policy(PolicyCommand::Test(args))) => policy::test(*args),
         command => ask(&arguments.socket.unwrap_or_else(socket), command),
     };
     match outcome {

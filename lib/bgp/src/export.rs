@@ -7,13 +7,15 @@
 //! 3. Own prefixes go to everybody, but to nodes of the mesh only slices of the pools.
 //! 4. From inside the AS to inside the AS only as a reflector, and of client and other peer at least one is a client
 //!    (RFC 4456 section 6). All other transit needs a policy that says so: by default there is none (RFC 8212).
-//! 5. On a node that is drained everything carries GRACEFUL_SHUTDOWN (RFC 8326); the attributes are made what the peer may see (RFC 4271 sections 5.1 and 9.2, RFC 4456 section 8).
+//! 5. The export policy is asked, if the peer has one, with the attributes as they stand in the Loc-RIB.
+//! 6. On a node that is drained everything carries GRACEFUL_SHUTDOWN (RFC 8326); the attributes are made what the peer may see (RFC 4271 sections 5.1 and 9.2, RFC 4456 section 8).
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use model::policy::{NextHopChange, RouteOrigin};
 use model::{Asn, Family, Prefix};
 use serde::{Deserialize, Serialize};
 use wire::Attributes;
@@ -22,7 +24,7 @@ use wire::community::{GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBC
 use crate::decide::LOCAL_PREF;
 use crate::graceful::is_long_lived;
 use crate::loc_rib::PeerIndex;
-use crate::policy::View;
+use crate::policy::{Outcome, Policy, RouteView, View};
 use crate::role;
 use crate::route::Route;
 
@@ -63,6 +65,10 @@ pub(crate) struct Target {
     pub(crate) mesh: bool,
     /// Our AS number in this session.
     pub(crate) local_asn: Asn,
+    /// AS number of the peer.
+    pub(crate) asn: Asn,
+    /// What the operator says of what it is told.
+    pub(crate) policy: Option<Arc<Policy>>,
     pub(crate) next_hop: NextHopChoice,
     /// What we are to it (RFC 9234).
     pub(crate) role: Option<wire::Role>,
@@ -102,6 +108,8 @@ pub enum Withheld {
     Community,
     /// Long-lived stale, and the peer would not know that it is a last resort (RFC 9494 section 4.4).
     LongLived,
+    /// A rule of the export policy says so, by its place; `None`: the policy's default.
+    Policy(Option<usize>),
     /// From a peer inside the AS to another one, and we are no reflector.
     Internal,
     /// From a peer inside the AS to another one, and neither is a client of ours.
@@ -126,6 +134,7 @@ impl fmt::Display for Withheld {
             Withheld::Back => "not announced: it came from there",
             Withheld::Community => "not announced: a well-known community forbids it",
             Withheld::LongLived => "not announced: long-lived stale, and the peer does not know of such",
+            Withheld::Policy(_) => "not announced: the export policy rejects it",
             Withheld::Internal => "not announced: from inside the AS, and this node is no reflector",
             Withheld::NoClient => "not announced: neither this peer nor the one that it came from is a client",
             Withheld::NoPolicy => "not announced: no export policy allows transit",
@@ -141,7 +150,7 @@ impl fmt::Display for Withheld {
 impl Target {
     /// Could anything but own prefixes ever be announced to it?
     pub(crate) fn takes_transit(&self, view: &View) -> bool {
-        !self.external && view.reflector.is_some()
+        self.policy.is_some() || (!self.external && view.reflector.is_some())
     }
 }
 
@@ -181,10 +190,12 @@ pub(crate) fn export(prefix: &Prefix, path: Offered<'_>, to: &Target, view: &Vie
             }
             Some(cluster)
         }
-        Offered::Learnt { .. } => return Err(Withheld::NoPolicy),
+        Offered::Learnt { .. } if to.policy.is_none() => return Err(Withheld::NoPolicy),
+        Offered::Learnt { .. } => None,
     };
     let mark = role::mark_sent(to.role, to.local_asn, from.only_to_customer).map_err(|_| Withheld::OnlyToCustomer)?;
-    let mut attributes = Attributes::clone(from);
+    let said = ask(prefix, path, from, to, view)?;
+    let mut attributes = said.as_ref().map_or(from.as_ref(), |said| &*said.attributes).clone();
     attributes.only_to_customer = mark;
     if view.draining {
         attributes.communities.push(GRACEFUL_SHUTDOWN);
@@ -196,7 +207,7 @@ pub(crate) fn export(prefix: &Prefix, path: Offered<'_>, to: &Target, view: &Vie
         attributes.originator_id = None;
         attributes.cluster_list.clear();
         if matches!(path, Offered::Learnt { .. }) {
-            attributes.med = None;
+            attributes.med = said.as_ref().and_then(|said| said.med);
         }
     } else {
         attributes.local_pref = Some(attributes.local_pref.unwrap_or(LOCAL_PREF));
@@ -205,8 +216,55 @@ pub(crate) fn export(prefix: &Prefix, path: Offered<'_>, to: &Target, view: &Vie
         attributes.originator_id = origin;
         attributes.cluster_list.insert(0, cluster);
     }
-    let (next_hop, link_local) = next_hop(prefix.family(), path, to, reflects.is_some())?;
+    let (next_hop, link_local) = match said.and_then(|said| said.next_hop) {
+        None => next_hop(prefix.family(), path, to, reflects.is_some())?,
+        Some(change) => changed_hop(prefix.family(), path, to, change)?,
+    };
     Ok(Export { attributes: Arc::new(attributes), next_hop, link_local })
+}
+
+/// The export policy's word; `None` if there is no policy.
+fn ask<'a>(
+    prefix: &Prefix,
+    path: Offered<'a>,
+    attributes: &'a Attributes,
+    to: &Target,
+    view: &View,
+) -> Result<Option<Outcome<'a>>, Withheld> {
+    let Some(policy) = &to.policy else { return Ok(None) };
+    let outcome = policy.evaluate(&RouteView {
+        prefix: *prefix,
+        attributes,
+        next_hop: match path {
+            Offered::Own { .. } => None,
+            Offered::Learnt { route, .. } => Some(route.next_hop),
+        },
+        neighbour: to.address,
+        neighbour_asn: to.asn,
+        origin: match path {
+            Offered::Learnt { .. } => RouteOrigin::Learned,
+            Offered::Own { .. } if view.originated.contains(prefix) => RouteOrigin::Pod,
+            Offered::Own { .. } => RouteOrigin::Originated,
+        },
+        prepend: to.local_asn,
+    });
+    if outcome.is_accepted() { Ok(Some(outcome)) } else { Err(Withheld::Policy(outcome.rule)) }
+}
+
+/// The next hop that a rule says.
+fn changed_hop(
+    family: Family,
+    path: Offered<'_>,
+    to: &Target,
+    change: NextHopChange,
+) -> Result<(IpAddr, Option<Ipv6Addr>), Withheld> {
+    let kept = match (change, path) {
+        (NextHopChange::Keep, Offered::Learnt { route, .. }) if !is_link_local(&route.next_hop) => route.next_hop,
+        // One of the other family cannot stand in the message, unless that was agreed for IPv4.
+        (NextHopChange::Address(address), _) if family == Family::V4 || address.is_ipv6() => address,
+        _ => return to.own_hops[family as usize].ok_or(Withheld::NoNextHop),
+    };
+    if kept == to.address { Err(Withheld::ItsOwnNextHop) } else { Ok((kept, None)) }
 }
 
 /// RFC 1997.

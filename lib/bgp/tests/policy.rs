@@ -203,3 +203,47 @@ fn what_becomes_ours_is_taken_out() {
     let asked = hand.heard(conn).into_iter().any(|message| matches!(message, wire::Message::RouteRefresh(_)));
     assert!(asked, "what was refused as ours may be good now");
 }
+
+/// Another export policy sends the difference and nothing else; the session does not notice.
+#[test]
+fn a_change_of_export_policy_sends_the_difference() {
+    let announced = |hand: &mut Hand, conn| {
+        let mut said = Vec::new();
+        for message in hand.heard(conn) {
+            let wire::Message::Update(update) = message else { panic!("{message:?}") };
+            said.extend(update.announced.iter().map(|it| format!("+{}", it.prefix)));
+            said.extend(update.withdrawn.iter().map(|it| format!("-{}", it.prefix)));
+        }
+        said.sort();
+        said
+    };
+    let v4 = |set| rule("v4", &[("10.244.0.0/16", Some(24))], set, Then::Accept);
+    let v6 = || rule("v6", &[("fd00::/8", Some(64))], RuleSet::default(), Then::Accept);
+    let exports = |rules| {
+        let mut config = with(None);
+        config.peers[0].export = policy(rules);
+        config
+    };
+    let mut hand = Hand::new(exports(vec![v4(RuleSet::default()), v6()]));
+    let conn = hand.establish(2, 65001);
+    hand.work();
+    let before = hand.speaker.peers().remove(0);
+    hand.heard(conn);
+    let now = hand.now;
+    let mut change = |hand: &mut Hand, rules| {
+        hand.speaker.handle_config(now, exports(rules));
+        hand.work();
+        announced(hand, conn)
+    };
+    assert_eq!(
+        change(&mut hand, vec![v6(), v4(RuleSet::default())]),
+        Vec::<String>::new(),
+        "other rules, same outcome"
+    );
+    let med = RuleSet { med: Some(5), ..RuleSet::default() };
+    assert_eq!(change(&mut hand, vec![v4(med), v6()]), ["+10.244.1.0/24"]);
+    assert_eq!(change(&mut hand, vec![v6()]), ["-10.244.1.0/24"]);
+    assert_eq!(change(&mut hand, vec![v4(RuleSet::default()), v6()]), ["+10.244.1.0/24"]);
+    let after = hand.speaker.peers().remove(0);
+    assert_eq!((after.state, after.since, after.established), (before.state, before.since, 1));
+}

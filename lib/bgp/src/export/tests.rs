@@ -1,6 +1,9 @@
 use std::net::Ipv4Addr;
 
+use std::collections::BTreeMap;
+
 use model::kernel::Device;
+use model::policy::{PolicyConfig, Prepend, RuleConfig, RuleMatch, RuleSet, Then, Verdict};
 use model::{ClusterPool, RouterId};
 use wire::{AsPath, Origin, RawAttribute};
 
@@ -38,6 +41,8 @@ fn to(external: bool, client: bool) -> Target {
         client,
         mesh: false,
         local_asn: OWN_ASN,
+        asn: if external { Asn(65009) } else { OWN_ASN },
+        policy: None,
         next_hop: NextHopChoice::Auto,
         role: None,
         own_hops: [Some((IpAddr::from([192, 0, 2, 1]), None)), None],
@@ -196,4 +201,73 @@ fn equal_exports_are_one() {
     }
     assert!(shelf.exports.len() <= 2 * Shelf::SMALL, "what nobody holds is forgotten: {}", shelf.exports.len());
     assert!(Arc::ptr_eq(&first, &shelf.share(make(1))), "what somebody holds is not");
+}
+
+/// A policy of one rule, which takes in what is `origin`.
+fn policy(origin: RouteOrigin, set: RuleSet, default: Verdict) -> Option<Arc<Policy>> {
+    let matches = RuleMatch { origin: vec![origin], ..RuleMatch::default() };
+    let rules = vec![RuleConfig { name: None, matches, set, then: Then::Accept }];
+    Some(Arc::new(Policy::new("to-tor", &PolicyConfig { rules, default }, &BTreeMap::new(), &[])))
+}
+
+/// Transit to another AS is what a rule accepts, with what it sets; nothing without a policy, nothing that it rejects.
+/// Checklist: 81
+#[test]
+fn a_policy_opens_transit_and_nothing_else() {
+    let set = RuleSet {
+        med: Some(7),
+        prepend: Some(Prepend { asn: None, times: 2 }),
+        next_hop: Some(NextHopChange::Own),
+        ..RuleSet::default()
+    };
+    let open = Target { policy: policy(RouteOrigin::Learned, set, Verdict::Reject), ..to(true, false) };
+    let route = route(|attributes| {
+        attributes.med = Some(99);
+        attributes.local_pref = Some(300);
+    });
+    assert_eq!(offer(&route, from(true, false), &to(true, false), &view(false)), Err(Withheld::NoPolicy));
+    let told = offer(&route, from(true, false), &open, &view(false)).unwrap();
+    assert_eq!(told.attributes.as_path.to_string(), "64512 64512 64512 65001");
+    assert_eq!((told.attributes.med, told.attributes.local_pref), (Some(7), None), "the MED that the rule sets");
+    assert_eq!(told.next_hop, IpAddr::from([192, 0, 2, 1]));
+    assert!(open.takes_transit(&view(false)));
+    // Inside the AS only a reflector passes on, whatever a policy says.
+    let inside = Target { external: false, asn: OWN_ASN, ..open.clone() };
+    assert_eq!(offer(&route, from(false, false), &inside, &view(false)), Err(Withheld::Internal));
+    // A community that forbids is stronger than a rule that accepts.
+    let kept = self::route(|attributes| attributes.communities = vec![NO_EXPORT]);
+    assert_eq!(offer(&kept, from(true, false), &open, &view(false)), Err(Withheld::Community));
+    // What is our own is not learnt.
+    let attributes = Arc::new(Attributes::default());
+    let own = Offered::Own { attributes: &attributes };
+    assert_eq!(export(&prefix(), own, &open, &view(false)), Err(Withheld::Policy(None)));
+}
+
+#[test]
+fn a_policy_knows_pods_from_other_prefixes_of_our_own() {
+    let mut view = view(false);
+    view.originate(prefix(), true);
+    let target = |origin| Target { policy: policy(origin, RuleSet::default(), Verdict::Reject), ..to(true, false) };
+    let attributes = Arc::new(Attributes::default());
+    let told =
+        |text: &str, to: &Target| export(&text.parse().unwrap(), Offered::Own { attributes: &attributes }, to, &view);
+    let pod = prefix().to_string();
+    assert!(told(&pod, &target(RouteOrigin::Pod)).is_ok());
+    assert_eq!(told("203.0.113.0/24", &target(RouteOrigin::Pod)), Err(Withheld::Policy(None)));
+    assert!(told("203.0.113.0/24", &target(RouteOrigin::Originated)).is_ok());
+    assert!(told("203.0.113.0/24", &target(RouteOrigin::Own)).is_ok() && told(&pod, &target(RouteOrigin::Own)).is_ok());
+}
+
+#[test]
+fn a_next_hop_that_a_rule_keeps_or_gives() {
+    let target = |change| {
+        let set = RuleSet { next_hop: Some(change), ..RuleSet::default() };
+        Target { policy: policy(RouteOrigin::Learned, set, Verdict::Reject), ..to(true, false) }
+    };
+    let route = route(|_| {});
+    let hop = |change| offer(&route, from(true, false), &target(change), &view(false)).map(|told| told.next_hop);
+    assert_eq!(hop(NextHopChange::Keep), Ok(route.next_hop));
+    let other = IpAddr::from([192, 0, 2, 99]);
+    assert_eq!(hop(NextHopChange::Address(other)), Ok(other));
+    assert_eq!(hop(NextHopChange::Address(IpAddr::from([192, 0, 2, 3]))), Err(Withheld::ItsOwnNextHop));
 }

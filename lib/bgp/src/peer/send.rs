@@ -40,6 +40,8 @@ impl Peer {
             client: config.client,
             mesh: config.mesh,
             local_asn: shared.view.local_asn,
+            asn: config.asn,
+            policy: config.export.clone(),
             next_hop: config.next_hop,
             role: config.role.filter(|_| !agreed.wire.ibgp),
             long_lived: agreed.pledge.as_ref().is_some_and(|pledge| !pledge.long_lived.is_empty()),

@@ -51,6 +51,8 @@ pub struct Outcome<'a> {
     pub attributes: Cow<'a, Attributes>,
     /// What becomes of the next hop; `None` if nothing was said of it.
     pub next_hop: Option<NextHopChange>,
+    /// MED that a rule has set; it goes to another AS, where one that came with the route does not.
+    pub med: Option<u32>,
     /// The narrowest words by which the deciding rule named the prefix; `None` if it asked for no prefix.
     pub named: Option<Named>,
 }
@@ -187,7 +189,7 @@ impl Policy {
     /// Asks the policy.
     pub fn evaluate<'a>(&self, route: &RouteView<'a>) -> Outcome<'a> {
         let mut attributes = Cow::Borrowed(route.attributes);
-        let mut next_hop = None;
+        let (mut next_hop, mut med) = (None, None);
         for (at, rule) in self.rules.iter().enumerate() {
             let hop = match next_hop {
                 Some(NextHopChange::Address(address)) => Some(address),
@@ -199,6 +201,7 @@ impl Policy {
                 if rule.then != Then::Reject {
                     change(&mut attributes, set, route.prepend);
                     next_hop = set.next_hop.or(next_hop);
+                    med = set.med.or(med);
                 }
             }
             let verdict = match rule.then {
@@ -206,9 +209,9 @@ impl Policy {
                 Then::Reject => Verdict::Reject,
                 Then::Next => continue,
             };
-            return Outcome { verdict, rule: Some(at), attributes, next_hop, named };
+            return Outcome { verdict, rule: Some(at), attributes, next_hop, med, named };
         }
-        Outcome { verdict: self.default, rule: None, attributes, next_hop, named: None }
+        Outcome { verdict: self.default, rule: None, attributes, next_hop, med, named: None }
     }
 }
 

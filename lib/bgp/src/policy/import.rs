@@ -165,11 +165,19 @@ impl View {
 
     /// What a rule has to name.
     fn refuse_unnamed(&self, prefix: &Prefix, named: Option<Named>) -> Option<Refusal> {
+        Refusal::unnamed(prefix, named, &self.services)
+    }
+}
+
+impl Refusal {
+    /// Why an import policy's word is not enough: a default route and what lies in a service CIDR must be named by the
+    /// rule that accepts it.
+    pub fn unnamed(prefix: &Prefix, named: Option<Named>, service_cidrs: &[Prefix]) -> Option<Refusal> {
         if prefix.is_default() {
             let by_name = named.is_some_and(|named| named.exact && named.prefix == *prefix);
             return (!by_name).then_some(Refusal::UnnamedDefaultRoute);
         }
-        let service = self.services.iter().find(|service| service.covers(prefix))?;
+        let service = service_cidrs.iter().find(|service| service.covers(prefix))?;
         let by_name = named.is_some_and(|named| service.covers(&named.prefix));
         (!by_name).then_some(Refusal::UnnamedServiceCidr)
     }

@@ -37,7 +37,8 @@ impl Speaker {
     pub(super) fn renew_interest(&mut self) {
         let peers = || self.peers.values().filter(|peer| !peer.gone);
         let view = &self.shared.view;
-        let interest = match view.reflector.is_some() {
+        let told = view.reflector.is_some() || peers().any(|peer| peer.config.export.is_some());
+        let interest = match told {
             false => Interest::Nothing,
             true if peers().any(|peer| peer.config.add_path.send > 0) => Interest::All,
             true => Interest::Best,
