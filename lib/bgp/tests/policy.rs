@@ -230,7 +230,7 @@ fn a_change_of_export_policy_sends_the_difference() {
     let before = hand.speaker.peers().remove(0);
     hand.heard(conn);
     let now = hand.now;
-    let mut change = |hand: &mut Hand, rules| {
+    let change = |hand: &mut Hand, rules| {
         hand.speaker.handle_config(now, exports(rules));
         hand.work();
         announced(hand, conn)

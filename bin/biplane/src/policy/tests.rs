@@ -74,3 +74,19 @@ fn paths_as_people_write_them() {
         assert!(as_path(text).is_err(), "{text}");
     }
 }
+
+/// The worked example of the README is a configuration, and its cases hold.
+#[test]
+fn the_readme_s_example_holds() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let section = readme.split("## Policies\n").nth(1).unwrap();
+    let blocks: Vec<&str> = section.split("```yaml\n").skip(1).map(|it| it.split("```").next().unwrap()).collect();
+    let text = format!("mode: bgp\npools: [{{cidr: 10.244.0.0/16, nodePrefix: 24}}]\n{}", blocks[0]);
+    let loaded = config::load(&[Source { name: "README".into(), text: Text::Yaml(text) }]).unwrap();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let policies = bgp::policies(&loaded.config.bgp, &loaded.config.pools);
+    for case in parse(blocks[1]).unwrap() {
+        let tested = run(&case, &loaded.config, &policies).unwrap();
+        assert_eq!(tested.failures, Vec::<String>::new(), "{}", tested.name);
+    }
+}
