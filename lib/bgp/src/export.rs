@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use model::policy::{NextHopChange, RouteOrigin};
-use model::{Asn, Family, Prefix};
+use model::{Asn, Family, NextHopChoice, Prefix};
 use serde::{Deserialize, Serialize};
 use wire::Attributes;
 use wire::community::{GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED};
@@ -34,21 +34,6 @@ pub(crate) struct Export {
     pub(crate) attributes: Arc<Attributes>,
     pub(crate) next_hop: IpAddr,
     pub(crate) link_local: Option<Ipv6Addr>,
-}
-
-/// Which next hop a peer is given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum NextHopChoice {
-    /// Our address to another AS; inside the AS the one that came with the path.
-    #[default]
-    Auto,
-    /// Our address, also for paths of another AS that go to peers of our own. Not for reflected paths: a reflector is
-    /// no router on their way (RFC 4456 section 10).
-    #[serde(rename = "self")]
-    Own,
-    /// The one that came with the path, also to another AS (RFC 4271 section 5.1.3, third party).
-    Keep,
 }
 
 /// The peer that a path is offered to.

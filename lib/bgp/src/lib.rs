@@ -47,13 +47,12 @@ mod speaker;
 mod status;
 mod timers;
 
-pub use add_path::AddPath;
 pub use counters::{Counters, MessageKind, Way};
 pub use decide::{Ineligible, Reason};
-pub use export::{NextHopChoice, Withheld};
+pub use export::Withheld;
 pub use graceful::GracefulRestart;
 pub use loc_rib::BestPath;
-pub use model::{PeerId, Transport};
+pub use model::{AddPath, NextHopChoice, PeerId, Transport};
 pub use origination::Origination;
 pub use output::{ConnId, Output};
 pub use policy::{Named, Outcome, Policy, Refusal, RouteView, RuleId, policies};

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::graceful::{self, Pledge, Promise};
 use bytes::Bytes;
-use model::{Asn, Family, RouterId};
+use model::{AddPath, Asn, Family, RouterId};
 use wire::{Capability, DecodeError, Notification, Open, Role};
 
 use crate::role;
 
-use crate::add_path::AddPath;
+use crate::add_path;
 
 /// How much of what we can do our OPEN says. A peer that refuses it (NOTIFICATION 2/4 or 2/7) is tried again with less
 /// (RFC 5492 section 3), and then from the start: each refusal costs one try, and the waits between tries stay.
@@ -98,7 +98,7 @@ impl Offer {
             capabilities.extend(graceful::capabilities(self.promise.as_ref()));
             let hostname = self.host_name.iter().filter(|name| name.len() <= 255).cloned();
             capabilities.extend(hostname.map(|hostname| Capability::Fqdn { hostname, domain: String::new() }));
-            capabilities.extend(self.add_path.capability());
+            capabilities.extend(add_path::capability(self.add_path));
         }
         let hold_time = u16::try_from(self.hold_time.as_secs()).unwrap_or(u16::MAX);
         Open { asn: self.asn, hold_time, router_id: self.router_id.0, capabilities }
@@ -145,7 +145,7 @@ impl Offer {
             return Err(DecodeError { notification: Notification::unsupported_capability(missing), what });
         }
         let (add_path_send, add_path_receive) = match self.extent == Extent::Whole {
-            true => self.add_path.agree(&families, &theirs.capabilities),
+            true => add_path::agree(self.add_path, &families, &theirs.capabilities),
             false => Default::default(),
         };
         let hold_time = self.hold_time.min(Duration::from_secs(theirs.hold_time.into()));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use model::{Family, Moment, Transport};
+use model::{Asn, Family, Moment, Transport};
 use wire::{Notification, cease, code, open};
 
 use crate::adj_rib_in::AdjRibIn;
@@ -543,7 +543,7 @@ impl Peer {
 
     fn offer(&self, now: Moment, shared: &Shared) -> Offer {
         Offer {
-            asn: shared.view.local_asn,
+            asn: self.local_asn(shared),
             router_id: shared.view.router_id,
             hold_time: self.config.hold_time.unwrap_or(shared.settings.hold_time),
             extent: self.extent,
@@ -556,9 +556,14 @@ impl Peer {
         }
     }
 
+    /// Our AS number in sessions with this peer.
+    fn local_asn(&self, shared: &Shared) -> Asn {
+        self.config.local_asn.unwrap_or(shared.view.local_asn)
+    }
+
     /// Without capabilities our AS number has to fit two octets.
     fn config_allows_bare(&self, shared: &Shared) -> bool {
-        u16::try_from(shared.view.local_asn.0).is_ok() && u16::try_from(self.config.asn.0).is_ok()
+        u16::try_from(self.local_asn(shared).0).is_ok() && u16::try_from(self.config.asn.0).is_ok()
     }
 
     fn note_state(&mut self, now: Moment, shared: &Shared) {

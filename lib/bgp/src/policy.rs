@@ -73,6 +73,8 @@ impl fmt::Display for Refusal {
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) local_asn: Asn,
+    /// What else we are called in some session: on an AS_PATH it is a loop, too.
+    pub(crate) other_asns: BTreeSet<Asn>,
     pub(crate) router_id: RouterId,
     pub(crate) originated: BTreeSet<Prefix>,
     /// What of our own is announced, and with what.
@@ -98,6 +100,7 @@ impl View {
     pub(crate) fn new(local_asn: Asn, router_id: RouterId, pools: Vec<ClusterPool>) -> View {
         View {
             local_asn,
+            other_asns: BTreeSet::new(),
             router_id,
             originated: BTreeSet::new(),
             own: OwnPrefixes::default(),
@@ -172,7 +175,8 @@ impl View {
 
     /// Policy on what all prefixes of an UPDATE share.
     pub(crate) fn refuse_attributes(&self, attributes: &Attributes) -> Option<Refusal> {
-        if attributes.as_path.contains(self.local_asn) {
+        let ours = |asn: Asn| asn == self.local_asn || self.other_asns.contains(&asn);
+        if attributes.as_path.ases().any(ours) {
             return Some(Refusal::AsLoop);
         }
         let own = self.router_id.0;

@@ -4,10 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Asn, ClusterPool, PeerId, RouterId};
+use model::{AddPath, Asn, ClusterPool, NextHopChoice, PeerId, RouterId};
 
-use crate::add_path::AddPath;
-use crate::export::NextHopChoice;
 use crate::graceful::GracefulRestart;
 use crate::origination::Origination;
 use crate::policy::Policy;
@@ -116,6 +114,9 @@ pub struct PeerConfig {
     pub min_advertisement_interval: Duration,
     /// Words for people.
     pub description: Option<String>,
+    /// Our AS number in sessions with this peer instead of [`SpeakerConfig::local_asn`]; equal to the peer's makes it
+    /// iBGP. It stands on the AS_PATH of what the peer is told, and a path that it is on is a loop.
+    pub local_asn: Option<Asn>,
     /// A client of ours, when we reflect; counts for peers of our AS.
     pub client: bool,
     /// Which next hop the peer is given.
@@ -151,6 +152,7 @@ impl PeerConfig {
             max_prefixes_restart: None,
             min_advertisement_interval: Duration::ZERO,
             description: None,
+            local_asn: None,
             client: false,
             next_hop: NextHopChoice::Auto,
             add_path: AddPath::default(),

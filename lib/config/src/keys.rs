@@ -111,6 +111,7 @@ const NODE: &[Field] = &[
         Leaf::Addresses,
         "Underlay address, or a list with one a family, primary first; found by the default route if absent.",
     ),
+    field("labels", LABELS, "Labels, for the selectors of peers and reflectors."),
 ];
 
 const STORE: &[Field] = &[
@@ -173,6 +174,12 @@ const BGP: &[Field] = &[
         "Policy on what other nodes announce in the mesh; slices of the pools alone if absent.",
     ),
     leaf("meshExport", Leaf::Name, "Policy on what other nodes are told in the mesh; what is our own if absent."),
+    section("reflectors", REFLECTORS, "Route reflectors instead of the full mesh."),
+    field(
+        "originate",
+        Shape::List(&Shape::Section { fields: ORIGINATE, short: None }),
+        "Prefixes to announce besides own pod CIDRs, and what these are announced with.",
+    ),
     Field {
         key: "peers",
         required: false,
@@ -234,6 +241,40 @@ const PEER: &[Field] = &[
     leaf("description", Leaf::Text, "Words for people."),
     leaf("import", Leaf::Name, "Policy on what the peer announces; slices of the pools alone are accepted if absent."),
     leaf("export", Leaf::Name, "Policy on what the peer is told; what is our own if absent."),
+    field("nodes", LABELS, "Only nodes with these labels have the peer; every node if absent."),
+    leaf("localAsn", Leaf::Asn, "Own AS number in sessions with this peer."),
+    leaf("nextHop", Leaf::Word(&["auto", "self", "keep"]), "Next hop that the peer is given."),
+    section("addPath", ADD_PATH, "Several paths for a prefix (RFC 7911)."),
+    leaf("client", Leaf::Bool, "A client of this node when it reflects."),
+];
+
+const LABELS: Shape = Shape::Map(&Shape::Leaf(Leaf::Text));
+
+const REFLECTORS: &[Field] = &[
+    field("nodes", Shape::List(&Shape::Leaf(Leaf::NodeName)), "These nodes reflect."),
+    field("selector", LABELS, "Nodes with these labels reflect."),
+    leaf("clusterId", Leaf::RouterId, "CLUSTER_ID; a node is a client of the reflectors that have the same."),
+    leaf(
+        "above",
+        Leaf::Int { min: 1, max: 100_000, unit: "" },
+        "Reflectors only while there are more nodes than this.",
+    ),
+    leaf("count", Leaf::Int { min: 1, max: 32, unit: "" }, "How many nodes reflect when nothing says which."),
+];
+
+const ORIGINATE: &[Field] = &[
+    needed("prefix", Leaf::Prefix, "The prefix."),
+    field("communities", Shape::List(&policies::COMMUNITY), "Communities that it bears."),
+    field("largeCommunities", Shape::List(&policies::LARGE_COMMUNITY), "Large communities that it bears."),
+    leaf("localPref", Leaf::Int { min: 0, max: u32::MAX as u64, unit: "" }, "LOCAL_PREF towards peers of our AS."),
+    leaf("med", Leaf::Int { min: 0, max: u32::MAX as u64, unit: "" }, "MULTI_EXIT_DISC."),
+    leaf("aggregate", Leaf::Bool, "Announce it only while a pod CIDR of this node lies inside."),
+    leaf("summaryOnly", Leaf::Bool, "Announce the pod CIDRs inside to nodes only, as long as it is announced."),
+];
+
+const ADD_PATH: &[Field] = &[
+    leaf("send", Leaf::Int { min: 0, max: 64, unit: "" }, "Most paths of a prefix that the peer is told."),
+    leaf("receive", Leaf::Bool, "Take several paths of a prefix in."),
 ];
 
 const MASQUERADE: &[Field] = &[

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::Device;
 use crate::policy::{PolicyConfig, PrefixRange};
-use crate::{Asn, ClusterPool, NodeName, Plane, Prefix, RouterId, Vni};
+use crate::reflection::{Labels, OriginateConfig, ReflectorsConfig};
+use crate::{AddPath, Asn, ClusterPool, NextHopChoice, NodeName, Plane, Prefix, RouterId, Vni};
 
 /// Everything an operator can say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,8 @@ pub struct NodeConfig {
     pub name: Option<NodeName>,
     /// Underlay addresses, primary first, at most one per family; found by the default route if empty.
     pub addresses: Vec<IpAddr>,
+    /// Labels, for selectors of peers and reflectors.
+    pub labels: Labels,
 }
 
 /// Where the cluster's state is kept.
@@ -124,6 +127,10 @@ pub struct BgpConfig {
     pub mesh_import: Option<String>,
     /// Policy on what other nodes are told in the mesh; what is our own if absent.
     pub mesh_export: Option<String>,
+    /// Route reflectors instead of the full mesh.
+    pub reflectors: Option<ReflectorsConfig>,
+    /// Prefixes to announce besides own pod CIDRs, and what these are announced with; each once.
+    pub originate: Vec<OriginateConfig>,
     /// Configured peers; addresses are unique.
     pub peers: Vec<BgpPeerConfig>,
 }
@@ -194,6 +201,16 @@ pub struct BgpPeerConfig {
     pub import: Option<String>,
     /// Policy on what it is told; what is our own if absent.
     pub export: Option<String>,
+    /// Only nodes with these labels have the peer; every node if empty.
+    pub nodes: Labels,
+    /// Our AS number in sessions with it, instead of [`BgpConfig::local_asn`].
+    pub local_asn: Option<Asn>,
+    /// Which next hop it is given; default auto.
+    pub next_hop: NextHopChoice,
+    /// Several paths for a prefix (RFC 7911); default none.
+    pub add_path: AddPath,
+    /// A client of this node when it reflects; default false.
+    pub client: bool,
 }
 
 /// What one end of a session between two ASes is to the other (RFC 9234 section 4.1).
@@ -306,6 +323,8 @@ impl Config {
                 policies: BTreeMap::new(),
                 mesh_import: None,
                 mesh_export: None,
+                reflectors: None,
+                originate: Vec::new(),
                 peers: Vec::new(),
             },
             masquerade: MasqueradeConfig { enabled: true, exclude: Vec::new() },

@@ -13,6 +13,7 @@ pub mod peer;
 pub mod plane;
 pub mod policy;
 pub mod prefix;
+pub mod reflection;
 pub mod table;
 
 pub use addr::{Asn, MacAddr, RouterId, Vni};
@@ -21,4 +22,5 @@ pub use node::{Digest, NodeName, NodePhase, NodeSet, Reach, StateName, Uid, Vtep
 pub use peer::{PeerId, Transport};
 pub use plane::{Owner, Plane, PlaneSet, Stance};
 pub use prefix::{ClusterPool, Family, PodCidr, Prefix};
+pub use reflection::{AddPath, NextHopChoice};
 pub use table::{Prefix4, PrefixMap};

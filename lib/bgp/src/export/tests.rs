@@ -187,6 +187,16 @@ fn an_attribute_that_we_do_not_know_is_passed_on_as_it_came() {
     assert_eq!(export.attributes.unknown, vec![strange]);
 }
 
+/// Checklist: 74
+#[test]
+fn what_is_stale_for_long_goes_to_who_knows_what_that_means() {
+    let path = route(|a| a.communities = vec![wire::community::LLGR_STALE]);
+    assert_eq!(offer(&path, from(false, true), &to(false, true), &view(true)), Err(Withheld::LongLived));
+    let knows = Target { long_lived: true, ..to(false, true) };
+    let export = offer(&path, from(false, true), &knows, &view(true)).unwrap();
+    assert_eq!(export.attributes.communities, path.attributes.communities);
+}
+
 #[test]
 fn equal_exports_are_one() {
     let mut shelf = Shelf::default();

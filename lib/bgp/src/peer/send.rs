@@ -39,7 +39,7 @@ impl Peer {
             external: !agreed.wire.ibgp,
             client: config.client,
             mesh: config.mesh,
-            local_asn: shared.view.local_asn,
+            local_asn: config.local_asn.unwrap_or(shared.view.local_asn),
             asn: config.asn,
             policy: config.export.clone(),
             next_hop: config.next_hop,

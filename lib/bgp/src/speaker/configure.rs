@@ -31,6 +31,8 @@ impl Speaker {
             self.shared.view.router_id = settings.router_id;
         }
         self.shared.view.reflector = settings.reflector;
+        let other_asns = wanted.values().filter_map(|peer| peer.local_asn).collect();
+        let other_asns = std::mem::replace(&mut self.shared.view.other_asns, other_asns) != self.shared.view.other_asns;
         let pools = before.pools != settings.pools;
         if pools {
             self.shared.view.set_pools(settings.pools.clone());
@@ -57,8 +59,8 @@ impl Speaker {
         }
         self.touch_all(&touched);
         self.renew_interest();
-        if before.reflector != settings.reflector {
-            // Another CLUSTER_ID: other loops.
+        if before.reflector != settings.reflector || other_asns {
+            // Another CLUSTER_ID or AS number: other loops.
             self.each(|peer, shared| {
                 peer.walk_all(0);
                 peer.renew_target(now, shared);
@@ -178,7 +180,7 @@ impl Speaker {
         }
         // More or fewer paths change nothing that was agreed; some or none do.
         let add_path = |c: &PeerConfig| (c.add_path.send > 0, c.add_path.receive);
-        let key = |c: &PeerConfig| (c.asn, c.local_address, c.key_generation, add_path(c), c.role);
+        let key = |c: &PeerConfig| (c.asn, c.local_address, c.key_generation, c.local_asn, add_path(c), c.role);
         if reset || returned || key(&before) != key(&peer.config) {
             let cease = Notification::cease(cease::OTHER_CHANGE, "");
             // Paths of another AS are not to outlive it; a new key or source address changes nothing about them.

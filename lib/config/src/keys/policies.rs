@@ -69,9 +69,9 @@ const fn patterns(leaf: &'static Shape) -> Shape {
     Shape::Some(leaf)
 }
 
-const COMMUNITY: Shape = Shape::Leaf(Leaf::Community { exact: true });
+pub(super) const COMMUNITY: Shape = Shape::Leaf(Leaf::Community { exact: true });
 const COMMUNITIES: Shape = Shape::Leaf(Leaf::Community { exact: false });
-const LARGE_COMMUNITY: Shape = Shape::Leaf(Leaf::LargeCommunity { exact: true });
+pub(super) const LARGE_COMMUNITY: Shape = Shape::Leaf(Leaf::LargeCommunity { exact: true });
 const LARGE_COMMUNITIES: Shape = Shape::Leaf(Leaf::LargeCommunity { exact: false });
 const ANY: &str = "At least one of these is there.";
 const ALL: &str = "Each of these is there.";
