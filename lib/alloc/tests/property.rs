@@ -57,7 +57,7 @@ impl Cluster {
         let reach = Reach {
             underlay: vec![underlay],
             vtep: Vtep { underlay, mac: MacAddr([2, 0, 0, 0, 0, 1]), gateway: "fe80::1".parse().unwrap() },
-            bgp: BgpReach { asn: Asn(64512), port: 179, mesh: true },
+            bgp: BgpReach { asn: Asn(64512), port: 179, mesh: true, reflection: None },
             planes: PlaneSet::BOTH,
         };
         let new = |pool: &ClusterPool| Acquire::new(*pool, daemon.name.clone(), uid.clone(), reach.clone());

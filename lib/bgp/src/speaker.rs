@@ -24,6 +24,7 @@ mod admin;
 mod configure;
 mod propagate;
 mod query;
+mod replace;
 mod restart;
 
 /// What all peers work with.

@@ -21,6 +21,8 @@ fn digest(by: &str, sequence: u64) -> Digest {
         overlay_senders: NodeSet::NONE,
         native_senders: NodeSet::NONE,
         reflects: BTreeMap::new(),
+        topology: None,
+        at_home: NodeSet::NONE,
         gone: BTreeSet::new(),
     }
 }

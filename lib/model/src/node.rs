@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::reflection::Reflection;
 use crate::{Asn, Family, MacAddr, Plane, PlaneSet};
 
 /// Name of a node: a DNS subdomain (RFC 1123), at most 253 characters, as Kubernetes names nodes.
@@ -109,6 +110,9 @@ pub struct BgpReach {
     pub port: u16,
     /// Whether the node takes part in the automatic mesh.
     pub mesh: bool,
+    /// Its part in reflection; absent for a node that meets every other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reflection: Option<Reflection>,
 }
 
 /// All that a sender needs to know of a destination; carried by its claims, unchanged during a switch.
@@ -198,6 +202,10 @@ pub struct NodePhase {
     /// Generation of the cluster's wish up to which its configuration file was changed later and so wins.
     #[serde(default)]
     pub config_beats: u64,
+    /// Fingerprint of the topology of sessions that it is at home in: all that it needs of them are up, and it could do
+    /// without every other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<u64>,
     /// Version of its daemon.
     pub version: String,
 }
@@ -268,6 +276,20 @@ pub struct Digest {
     /// Nodes whose daemon has been gone longer than the grace time: no gate waits for them.
     #[serde(default)]
     pub gone: BTreeSet<NodeName>,
+    /// The topology of sessions that most nodes which name one are at home in, see [`NodePhase::topology`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<u64>,
+    /// Nodes that are at home in `topology`.
+    #[serde(default = "nobody", skip_serializing_if = "is_nobody")]
+    pub at_home: NodeSet,
+}
+
+fn nobody() -> NodeSet {
+    NodeSet::NONE
+}
+
+fn is_nobody(set: &NodeSet) -> bool {
+    *set == NodeSet::NONE
 }
 
 impl Digest {

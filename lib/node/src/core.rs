@@ -10,6 +10,8 @@ mod coordination;
 mod destinations;
 mod drain;
 mod ground;
+mod meeting;
+mod mesh;
 mod native;
 mod restart;
 mod stats;
@@ -172,6 +174,7 @@ impl Core {
             self.native.speaker.poll_timeout(),
             self.drain.as_ref().and_then(drain::Drain::poll_timeout),
             self.native.ready_deadline(self.complete, &self.config.bgp),
+            self.native.meeting.poll_timeout(),
             self.reconcile.poll_timeout(),
             self.switch.as_ref().and_then(Switch::poll_timeout),
             self.coordination.poll_timeout(),
@@ -199,6 +202,7 @@ impl Core {
         self.take_in_read_back(now);
         self.absorb(now);
         self.begin_switch(now);
+        self.renew_meeting(now);
         self.allocate(now);
         self.refresh_ground(now);
         self.step_drain(now);
@@ -462,6 +466,7 @@ impl Core {
         self.claims.dirty = true;
         self.ground.dirty = true;
         self.native.dirty = true;
+        self.native.meeting.dirty = true;
         self.destinations.all_dirty();
     }
 

@@ -13,7 +13,7 @@ fn name(text: &str) -> NodeName {
 
 fn reach(node: &str, underlay: &[&str]) -> Reach {
     let underlay: Vec<IpAddr> = underlay.iter().map(|a| a.parse().unwrap()).collect();
-    reach_of(&name(node), &underlay, BgpReach { asn: Asn(64512), port: 179, mesh: true }).unwrap()
+    reach_of(&name(node), &underlay, BgpReach { asn: Asn(64512), port: 179, mesh: true, reflection: None }).unwrap()
 }
 
 fn overlay(local: &str) -> Ground {

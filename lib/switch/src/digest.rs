@@ -37,6 +37,7 @@ pub fn digest(
         if is_shorter { NodeSet::Only(named.collect()) } else { NodeSet::AllBut(named.collect()) }
     };
     let wordless: Vec<&NodeName> = gone.iter().filter(|node| !phases.contains_key(*node)).collect();
+    let topology = most_named(phases.values().filter(|phase| live(phase)).filter_map(|phase| phase.topology));
     let mut next = Digest {
         sequence: previous.map_or(0, |digest| digest.sequence),
         coordinator: coordinator.clone(),
@@ -51,12 +52,24 @@ pub fn digest(
             .map(|phase| (phase.node.clone(), phase.serial))
             .collect(),
         gone: gone.clone(),
+        topology,
+        at_home: match topology {
+            Some(_) => among(&|phase| phase.topology == topology),
+            None => NodeSet::NONE,
+        },
     };
     if previous == Some(&next) {
         return None;
     }
     next.sequence += 1;
     Some(next)
+}
+
+/// What is named most often; of several the lowest.
+fn most_named(names: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+    names.for_each(|name| *counts.entry(name).or_default() += 1);
+    counts.into_iter().min_by_key(|(_, count)| std::cmp::Reverse(*count)).map(|(name, _)| name)
 }
 
 /// "All but these" counts in every node that nobody has named.

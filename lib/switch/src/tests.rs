@@ -30,6 +30,7 @@ fn phase(node: &str, stands: PlaneSet, sends: PlaneSet, serial: u64) -> NodePhas
         serial,
         settled: false,
         config_beats: 0,
+        topology: None,
         version: String::new(),
     }
 }

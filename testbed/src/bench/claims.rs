@@ -125,7 +125,7 @@ impl Node {
         let mac = MacAddr([0x02, 0x42, 0, a, b, c]);
         let underlay = IpAddr::V4(Ipv4Addr::from(0x0b00_0000 | self.0));
         let vtep = Vtep { underlay, mac, gateway: mac.link_local().into() };
-        let bgp = BgpReach { asn: Asn(64512), port: 179, mesh: true };
+        let bgp = BgpReach { asn: Asn(64512), port: 179, mesh: true, reflection: None };
         let planes: PlaneSet = Plane::BOTH.into_iter().collect();
         let reach = Reach { underlay: vec![underlay], vtep, bgp, planes };
         let overlay: PlaneSet = [Plane::Overlay].into_iter().collect();
@@ -140,6 +140,7 @@ impl Node {
             serial: 1,
             settled: true,
             config_beats: 0,
+            topology: None,
             version: "0".to_owned(),
         };
         let cidr = format!("{}/24", Ipv4Addr::from(0x1000_0000 | self.0 << 8));

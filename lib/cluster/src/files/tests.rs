@@ -22,7 +22,7 @@ pub(crate) fn claim(cidr: &str, node: &str) -> Claim {
         reach: Reach {
             underlay: vec![underlay],
             vtep: Vtep { underlay, mac: MacAddr([2, 0, 0, 0, 0, 1]), gateway: "fe80::1".parse().unwrap() },
-            bgp: BgpReach { asn: Asn(64512), port: 179, mesh: true },
+            bgp: BgpReach { asn: Asn(64512), port: 179, mesh: true, reflection: None },
             planes: PlaneSet::BOTH,
         },
     }

@@ -216,7 +216,7 @@ pub fn claim(cidr: &str, node: &str) -> Claim {
         reach: Reach {
             underlay: vec![underlay],
             vtep: Vtep { underlay, mac: MacAddr([2, 0, 0, 0, 0, 1]), gateway: "fe80::1".parse().unwrap() },
-            bgp: BgpReach { asn: Asn(64512), port: 179, mesh: true },
+            bgp: BgpReach { asn: Asn(64512), port: 179, mesh: true, reflection: None },
             planes: PlaneSet::BOTH,
         },
     }
@@ -234,6 +234,7 @@ pub fn phase(node: &str, serial: u64) -> NodePhase {
         serial,
         settled: false,
         config_beats: 0,
+        topology: None,
         version: "test".to_owned(),
     }
 }

@@ -117,7 +117,8 @@ impl Core {
     /// What senders need to know of this node.
     fn own_reach(&self) -> Option<Reach> {
         let bgp = &self.config.bgp;
-        let bgp = BgpReach { asn: bgp.local_asn, port: bgp.port, mesh: bgp.mesh };
+        let bgp =
+            BgpReach { asn: bgp.local_asn, port: bgp.port, mesh: bgp.mesh, reflection: self.native.meeting.reflection };
         plan::reach_of(&self.identity.node, &self.underlay(), bgp)
     }
 
@@ -173,6 +174,7 @@ impl Core {
         }
         self.claims.dirty = true;
         self.native.dirty = true;
+        self.native.meeting.dirty = true;
         self.destinations.dirty(cidr.0);
     }
 

@@ -213,6 +213,11 @@ impl Core {
         if moved {
             self.destinations.all_dirty();
         }
+        if before.is_none_or(|old| {
+            (&old.topology, &old.at_home, &old.gone) != (&digest.topology, &digest.at_home, &digest.gone)
+        }) {
+            self.native.meeting.dirty = true;
+        }
         if self.coordination.sent.as_ref().is_some_and(|sent| sent.sequence <= digest.sequence) {
             self.coordination.sent = None;
         }
@@ -335,6 +340,7 @@ impl Core {
             serial: switch.serial(),
             settled: switch.settled(),
             config_beats: self.coordination.config_beats,
+            topology: self.native.meeting.home(),
             version: self.identity.version.clone(),
         };
         self.coordination.words_due = None;

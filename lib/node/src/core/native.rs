@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp::{Output, PeerConfig, Policy, Speaker, SpeakerConfig};
+use bgp::{Origination, Output, PeerConfig, Policy, Speaker, SpeakerConfig};
 use model::config::{BgpConfig, BgpRole, Config};
+use model::reflection::{OriginateConfig, selects};
 use model::{Family, Moment, PeerId, Plane, Prefix, RouterId};
 use peering::Command;
 use switch::Readiness;
 
 use super::Core;
+use super::meeting::Meeting;
 use crate::event::{Effect, Identity, Level, Topic};
 
 /// First wait before a connection is tried again.
@@ -37,6 +39,8 @@ pub(super) struct Native {
     pub(super) kept: BTreeSet<Family>,
     /// Compiled once for each configuration.
     pub(super) policies: BTreeMap<String, Arc<Policy>>,
+    /// Which nodes are peers.
+    pub(super) meeting: Meeting,
 }
 
 impl Native {
@@ -53,6 +57,7 @@ impl Native {
             originated: BTreeSet::new(),
             kept: BTreeSet::new(),
             policies: bgp::policies(&config.bgp, &config.pools),
+            meeting: Meeting::default(),
         }
     }
 
@@ -105,10 +110,23 @@ fn settings(identity: &Identity, config: &Config, underlay: &[IpAddr], peers: Ve
         accept_as_sets: bgp.accept_as_sets,
         pools: config.pools.clone(),
         service_cidrs: config.service_cidrs.clone(),
+        originate: bgp.originate.iter().map(origination).collect(),
         peers,
         seed: identity.seed,
         host_name: Some(identity.node.to_string()),
         ..SpeakerConfig::new(bgp.local_asn, id)
+    }
+}
+
+fn origination(configured: &OriginateConfig) -> Origination {
+    Origination {
+        communities: configured.communities.iter().filter_map(|pattern| pattern.exact()).collect(),
+        large_communities: configured.large_communities.iter().filter_map(|pattern| pattern.exact()).collect(),
+        local_pref: configured.local_pref,
+        med: configured.med,
+        aggregate: configured.aggregate,
+        summary_only: configured.summary_only,
+        ..Origination::new(configured.prefix)
     }
 }
 
@@ -150,6 +168,7 @@ impl Core {
                 self.native.speaker.handle_shutdown(now);
                 self.drain_speaker(now);
                 self.native.on = false;
+                self.native.meeting.dirty = true;
                 self.native.port = None;
                 self.native.listening = None;
                 self.out.push(Effect::Peering(Command::StopListening));
@@ -178,6 +197,7 @@ impl Core {
             self.native.on_since = now;
             self.native.dirty = false;
             self.tell_restart(now);
+            self.native.meeting.dirty = true;
             self.configure_speaker(now);
         }
         self.drain_speaker(now);
@@ -202,7 +222,8 @@ impl Core {
             self.native.listening = None;
             self.out.push(Effect::Peering(Command::Listen(port)));
         }
-        let settings = settings(&self.identity, &self.config, &self.underlay(), self.peers());
+        let mut settings = settings(&self.identity, &self.config, &self.underlay(), self.peers());
+        settings.reflector = self.cluster_id(settings.router_id.0);
         self.native.speaker.handle_config(now, settings);
     }
 
@@ -213,6 +234,7 @@ impl Core {
         let mut peers: Vec<PeerConfig> = bgp
             .peers
             .iter()
+            .filter(|peer| selects(&peer.nodes, &self.config.node.labels))
             .map(|peer| PeerConfig {
                 port: peer.port,
                 local_address: peer.local_address,
@@ -229,6 +251,10 @@ impl Core {
                 description: peer.description.clone(),
                 import: self.native.policy(peer.import.as_ref()),
                 export: self.native.policy(peer.export.as_ref()),
+                local_asn: peer.local_asn,
+                client: peer.client,
+                next_hop: peer.next_hop,
+                add_path: peer.add_path,
                 ..PeerConfig::new(peer.address, peer.asn)
             })
             .collect();
@@ -240,6 +266,9 @@ impl Core {
         for (node, cidrs) in &self.claims.nodes {
             let Some(claim) = cidrs.first().and_then(|cidr| self.claims.all.get(cidr)) else { continue };
             let reach = &claim.reach;
+            if !self.native.meeting.met.contains(node) {
+                continue;
+            }
             if !reach.bgp.mesh || !reach.planes.has(Plane::Native) || !met.insert(reach.vtep.underlay) {
                 continue;
             }
@@ -255,6 +284,7 @@ impl Core {
                 max_prefixes_restart: bgp.max_prefixes_restart,
                 min_advertisement_interval: bgp.min_advertisement_interval,
                 mesh: true,
+                client: self.native.meeting.reflecting && self.native.meeting.clients.contains(node),
                 key_generation: key(&reach.vtep.underlay),
                 description: Some(format!("node {node}")),
                 import: self.native.policy(bgp.mesh_import.as_ref()),
@@ -353,7 +383,7 @@ impl Core {
     }
 
     /// Does the digest say that the mesh peer at `address` receives natively? One that does not has no sessions.
-    fn peer_stands(&self, address: IpAddr) -> bool {
+    pub(super) fn peer_stands(&self, address: IpAddr) -> bool {
         let Some(digest) = &self.coordination.digest else { return true };
         let node = self.claims.nodes.iter().find(|(_, cidrs)| {
             let claim = cidrs.first().and_then(|cidr| self.claims.all.get(cidr));

@@ -196,6 +196,9 @@ impl Core {
         if self.kernel_read && !self.complete && self.coordination.listed {
             found.push(("stores, kernel and sessions are still being read in".to_owned(), self.started));
         }
+        if let Some(what) = self.native.meeting.waiting() {
+            found.push((what.clone(), since));
+        }
         if let Some(error) = &self.pods.error {
             found.push((format!("the conflist: {error}"), since));
         }

@@ -189,6 +189,7 @@ impl Sim {
             serial: daemon.switch.serial(),
             settled: daemon.switch.settled(),
             config_beats: 0,
+            topology: None,
             version: String::new(),
         };
         if node.last.as_ref() != Some(&phase) {
