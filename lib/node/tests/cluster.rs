@@ -247,3 +247,87 @@ fn conditions_tell_when_they_last_changed() {
     assert!((after[0].2 - before[0].2 - took).abs() <= 1, "{before:?}, {after:?}, {took} ms");
     assert!(!after[1].1 && after[1].2 < took, "Progressing came and went within the switch: {after:?}, {took} ms");
 }
+
+/// Mesh to reflectors, to other reflectors, and back to the mesh, by a file that changes node by node: after every event
+/// a packet sent between any two pods would arrive, and sessions that stay in the topology are never reset.
+///
+/// Checklist: 90
+#[test]
+fn reflectors_come_change_and_go_and_no_packet_is_lost() {
+    for seed in 1..8 {
+        let mut world = World::new(seed, 5, |config| config.mode = Plane::Native);
+        settled(&mut world, Plane::Native);
+        assert_eq!(counts(&world), [4; 5], "a full mesh");
+        let steps: [(Option<[usize; 2]>, [usize; 5]); 3] =
+            [(Some([0, 1]), [4, 4, 2, 2, 2]), (Some([2, 3]), [2, 2, 4, 4, 2]), (None, [4; 5])];
+        for (reflectors, expected) in steps {
+            let before: Vec<_> = (0..5).map(|index| uptimes(&world, index)).collect();
+            let nodes = |these: [usize; 2]| these.map(|n| format!("n{n}").parse().unwrap()).to_vec();
+            for index in 0..5 {
+                world.configure(index, |config| {
+                    config.bgp.reflectors = reflectors
+                        .map(|these| model::reflection::ReflectorsConfig { nodes: nodes(these), ..Default::default() });
+                });
+                let wait = Duration::from_millis(world.dice.roll(1_500));
+                world.run_for(wait);
+            }
+            world.run_until(5 * MINUTE, |world| counts(world) == expected);
+            world.run_for(Duration::from_secs(20));
+            assert_eq!(counts(&world), expected, "and so it stays");
+            for (index, before) in before.iter().enumerate() {
+                for (peer, uptime) in uptimes(&world, index).iter().filter(|(peer, _)| before.contains_key(*peer)) {
+                    assert!(*uptime >= before[peer] + 20.0, "n{index}: the session with {peer} was reset");
+                }
+            }
+            settled(&mut world, Plane::Native);
+        }
+    }
+}
+
+/// Reflectors that are chosen by number die, and others take over.
+#[test]
+fn chosen_reflectors_that_die_are_replaced() {
+    let mut world = World::new(3, 6, |config| {
+        config.mode = Plane::Native;
+        config.bgp.reflectors =
+            Some(model::reflection::ReflectorsConfig { above: Some(4), count: 2, ..Default::default() });
+    });
+    settled(&mut world, Plane::Native);
+    let two = |world: &World| {
+        let mut counts = counts(world);
+        counts.sort_unstable();
+        counts == [2, 2, 2, 2, 5, 5]
+    };
+    world.run_until(5 * MINUTE, two);
+    let reflector = counts(&world).iter().position(|count| *count == 5).unwrap();
+    world.kill(reflector);
+    let live = |world: &World| {
+        let mut counts: Vec<usize> = (0..6).filter(|n| *n != reflector).map(|n| of(world, n)).collect();
+        counts.sort_unstable();
+        counts == [2, 2, 2, 4, 4]
+    };
+    world.run_until(10 * MINUTE, live);
+}
+
+fn counts(world: &World) -> Vec<usize> {
+    (0..world.nodes.len()).map(|index| of(world, index)).collect()
+}
+
+fn of(world: &World, index: usize) -> usize {
+    uptimes(world, index).len()
+}
+
+/// Established sessions of a node by peer, and for how many seconds they have been.
+fn uptimes(world: &World, index: usize) -> std::collections::BTreeMap<String, f64> {
+    let core = world.nodes[index].core.as_ref().unwrap();
+    let answer = core.query(
+        world.now,
+        jiff::Timestamp::UNIX_EPOCH,
+        &status::Query::BgpPeers,
+        &std::collections::BTreeMap::new(),
+    );
+    let status::Answer::Doc(doc) = answer else { panic!("no document") };
+    let status::doc::Doc::BgpPeerList(peers) = *doc else { panic!("not what was asked for") };
+    let up = peers.items.iter().filter(|peer| peer.state == status::doc::BgpState::Established);
+    up.map(|peer| (peer.address.to_string(), peer.uptime_seconds.unwrap_or_default())).collect()
+}
