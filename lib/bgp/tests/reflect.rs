@@ -126,9 +126,7 @@ fn many_paths_come_in_and_go_out() {
     with_paths.peers[0].add_path = AddPath { send: 0, receive: true };
     with_paths.peers[1].add_path = AddPath { send: 2, receive: false };
     let mut hand = Hand::new(with_paths);
-    let both = |mode| {
-        wire::Capability::AddPath(vec![(model::Family::V4, mode), (model::Family::V6, mode)])
-    };
+    let both = |mode| wire::Capability::AddPath(vec![(model::Family::V4, mode), (model::Family::V6, mode)]);
     let meet = |hand: &mut Hand, n: u8, mode| {
         let conn = hand.connect(n);
         let mut open = Hand::open(AS, n);
@@ -205,7 +203,10 @@ fn originated_prefixes_bear_what_they_are_given_and_can_be_held_back() {
     assert!(first.contains_key(&sum) && !first.contains_key(&prefix("10.244.1.0/24")), "{first:?}");
     assert!(!first.contains_key(&service), "it cannot be forwarded yet");
     let inside = announced(&mut hand, node);
-    assert!(inside.contains_key(&prefix("10.244.1.0/24")) && !inside.contains_key(&sum), "nodes take slices: {inside:?}");
+    assert!(
+        inside.contains_key(&prefix("10.244.1.0/24")) && !inside.contains_key(&sum),
+        "nodes take slices: {inside:?}"
+    );
     hand.speaker.handle_advertise(hand.now, service, true);
     hand.work();
     let second = announced(&mut hand, router);

@@ -15,8 +15,11 @@ use crate::event::{Level, Topic};
 /// While a change of topology is under way it is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// A topology has to stand for so long before an old session goes: a change that comes node by node passes through others,
+/// and a session that the last of them has must not go with one between.
+const STANDS_AFTER: Duration = Duration::from_secs(5);
+
 /// Who is met.
-#[derive(Default)]
 pub(super) struct Meeting {
     /// Claims, configuration or digest changed.
     pub(super) dirty: bool,
@@ -30,12 +33,33 @@ pub(super) struct Meeting {
     pub(super) met: BTreeSet<NodeName>,
     members: Members,
     topology: Topology,
+    /// Since when that is the topology.
+    since: Moment,
     /// All sessions of the topology with this fingerprint have told everything, and no other is needed.
     home: Option<u64>,
     /// Somebody has spoken of reflection: whether one is at home matters.
     matters: bool,
     waiting: Option<String>,
     next_look: Option<Moment>,
+}
+
+impl Default for Meeting {
+    fn default() -> Meeting {
+        Meeting {
+            dirty: false,
+            reflection: None,
+            reflecting: false,
+            clients: BTreeSet::new(),
+            met: BTreeSet::new(),
+            members: Members::new(),
+            topology: Topology::default(),
+            since: Moment::ZERO,
+            home: None,
+            matters: false,
+            waiting: None,
+            next_look: None,
+        }
+    }
 }
 
 impl Meeting {
@@ -122,6 +146,7 @@ impl Core {
         self.native.dirty |= changed;
         if moved {
             self.native.meeting.home = None;
+            self.native.meeting.since = now;
             let meeting = &self.native.meeting;
             let words = match (meeting.topology.fingerprint, meeting.reflection.is_some_and(|part| part.reflects)) {
                 (0, _) => "every node meets every other".to_owned(),
@@ -155,6 +180,9 @@ impl Core {
             return None;
         }
         let words = || Some("the other nodes to be at home in the new topology of BGP sessions".to_owned());
+        if now < meeting.since + STANDS_AFTER {
+            return Some("the new topology of BGP sessions to have stood for some seconds".to_owned());
+        }
         let Some(digest) = &self.coordination.digest else { return words() };
         if digest.topology != Some(meeting.topology.fingerprint) || !digest.at_home.has(&self.identity.node) {
             return words();
