@@ -450,7 +450,7 @@ fn variables_and_flags() {
         "BIPLANE_MODE__X: unknown variable; expected BIPLANE_MODE, which has nothing below it",
         "BIPLANE_POOLS: not YAML: unclosed bracket '['; expected one document of `key: value` lines, indented by spaces",
         "BIPLANE_NODE__NAME: node.name: `A`; expected a node name of lower-case letters, digits, `-` and `.`, as in DNS; did you mean `a`?",
-        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, gracefulRestart, gracefulShutdown, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, maxPaths, acceptAsSets, prefixSets, policies, meshImport, meshExport, peers; did you mean `bgp.mesh`?",
+        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, gracefulRestart, gracefulShutdown, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, maxPaths, acceptAsSets, prefixSets, policies, meshImport, meshExport, reflectors, originate, peers; did you mean `bgp.mesh`?",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
 }

@@ -433,6 +433,11 @@ fn config() -> ConfigDoc {
         description: Some("ToR".into()),
         import: Some("fromTor".into()),
         export: None,
+        nodes: BTreeMap::new(),
+        local_asn: None,
+        next_hop: model::NextHopChoice::Auto,
+        add_path: model::AddPath::default(),
+        client: false,
     });
     let policy = PolicyConfig { rules: Vec::new(), default: Verdict::Reject };
     config.bgp.policies.insert("fromTor".into(), policy);
