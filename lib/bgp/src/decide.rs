@@ -150,8 +150,13 @@ pub(crate) fn decide<C: Contender>(paths: &mut [C], max_paths: usize, from: impl
         let id = attributes.originator_id.unwrap_or(origins.router_id);
         (id, attributes.cluster_list.len(), origins.id, p.path_id())
     };
+    let preference = |p: &C| {
+        let attributes = &p.route().attributes;
+        let local_pref = Reverse(attributes.local_pref.unwrap_or(LOCAL_PREF));
+        (local_pref, attributes.as_path.length(), attributes.origin, !from(p).external)
+    };
     // Behind the set those follow that got furthest: they are next when several paths are told (RFC 7911).
-    paths.sort_by_key(|p| (p.reason() != Reason::Best, Reverse(p.reason()), rank(p)));
+    paths.sort_by_cached_key(|p| (p.reason() != Reason::Best, Reverse(p.reason()), preference(p), rank(p)));
     let equal = paths.iter().take_while(|p| p.reason() == Reason::Best).count();
     let set = equal.min(max_paths.max(1));
     for at in 1..equal {

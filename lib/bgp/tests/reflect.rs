@@ -153,8 +153,8 @@ fn many_paths_come_in_and_go_out() {
         let mut held = std::collections::BTreeMap::new();
         for message in hand.heard(to) {
             let wire::Message::Update(update) = message else { continue };
-            update.withdrawn.iter().for_each(|w| drop(held.insert(w.path_id, None)));
-            update.announced.iter().for_each(|a| drop(held.insert(a.path_id, Some(a.next_hop))));
+            held.extend(update.withdrawn.iter().map(|w| (w.path_id, None)));
+            held.extend(update.announced.iter().map(|a| (a.path_id, Some(a.next_hop))));
         }
         held
     };
