@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+#[expect(dead_code, reason = "the fault tests use all of it")]
 #[path = "faults/hearing.rs"]
 mod hearing;
 mod stage;

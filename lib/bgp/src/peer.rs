@@ -94,6 +94,8 @@ impl Peer {
     const TOLD_BY_SILENCE: Duration = Duration::from_secs(5);
     /// A session that has held for so long was none of a flapping peer.
     const STABLE: Duration = Duration::from_secs(60);
+    /// A timer that is looked at so late was no matter of the peer's: our own process did not run.
+    const STOOD_STILL: Duration = Duration::from_secs(1);
     /// First dial after a stable session broke.
     const QUICK: Duration = Duration::from_secs(1);
     /// Least pause after too many prefixes: taking them in again is dear.
@@ -195,12 +197,15 @@ impl Peer {
     pub(crate) fn handle_timeout(&mut self, now: Moment, shared: &mut Shared) {
         let conns: Vec<ConnId> = self.links.iter().map(|link| link.session.conn).collect();
         for conn in conns {
-            while let Some(link) = self.link_mut(conn)
-                && let Some(timer) = link.session.timers.take_expired(now)
-            {
+            while let Some(link) = self.link_mut(conn) {
+                let hold = link.session.timers.at(Timer::Hold);
+                let Some(timer) = link.session.timers.take_expired(now) else { break };
+                let stood = hold.is_some_and(|due| now.since(due) >= Self::STOOD_STILL);
                 let input = match timer {
-                    // What has arrived and is not looked at yet is as good as a KEEPALIVE: we are slow, not the peer.
-                    Timer::Hold if link.has_messages() => {
+                    // What has arrived and is not looked at yet is as good as a KEEPALIVE: we are slow, not the peer. So
+                    // is what may lie in the socket when our process stood still over the deadline (SIGSTOP, a starved
+                    // machine): the peer's last word about a session that it has given up is worth more than our silence.
+                    Timer::Hold if stood || link.has_messages() => {
                         link.session.timers.set(Timer::Hold, now + Duration::from_secs(1));
                         continue;
                     }

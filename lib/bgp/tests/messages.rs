@@ -3,6 +3,8 @@
 
 mod sim;
 
+use std::time::Duration;
+
 use bgp::{Direction, RoutesQuery, State};
 use model::Asn;
 use sim::{Hand, address, config, prefix};
@@ -507,4 +509,27 @@ fn a_peer_that_takes_nothing_holds_up_nobody() {
     assert_eq!((peers[0].state == State::Established, peers[1].state), (false, State::Established));
     assert_eq!(peers[1].counts[&model::Family::V4].advertised, 8_001);
     assert!(hand.sent.get(&stuck).map_or(0, Vec::len) < 400_000);
+}
+
+/// A process that stood still over its hold timer hears the peer's last word first; a peer that stays silent goes all
+/// the same.
+#[test]
+fn the_hold_timer_of_a_process_that_stood_still_waits_for_what_lies_in_the_socket() {
+    for word in [true, false] {
+        let mut hand = hand();
+        let conn = hand.establish(2, 65002);
+        hand.now = hand.now + Duration::from_secs(200);
+        hand.speaker.handle_timeout(hand.now);
+        hand.work();
+        assert!(!hand.closed.contains(&conn), "its 90 s are over, but nobody has looked into the socket yet");
+        if word {
+            hand.say(conn, &wire::Message::Notification(wire::Notification::hold_timer_expired()));
+            hand.work();
+            assert!(hand.last_error().starts_with("peer sent"), "{}", hand.last_error());
+        } else {
+            hand.wait(2);
+            assert!(hand.last_error().starts_with("hold timer expired"), "{}", hand.last_error());
+        }
+        assert!(hand.closed.contains(&conn));
+    }
 }

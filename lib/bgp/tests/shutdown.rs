@@ -27,13 +27,7 @@ fn two_ways(change: impl Fn(SpeakerConfig) -> SpeakerConfig) -> Net {
 }
 
 fn path(net: &Net, of: Prefix) -> (Option<u32>, Vec<String>) {
-    let query = RoutesQuery {
-        direction: Direction::Loc,
-        peer: Some(address(2).into()),
-        prefix: Some(of),
-        limit: 1,
-        ..RoutesQuery::default()
-    };
+    let query = RoutesQuery { direction: Direction::Loc, peer: Some(address(2).into()), prefix: Some(of), limit: 1 };
     let path = net.nodes[0].speaker.routes(query).remove(0);
     (path.local_pref, path.communities)
 }

@@ -193,7 +193,7 @@ fn attributes(chance: &mut Chance, zero: bool) -> Vec<u8> {
     };
     if communities > 0 {
         let value: Vec<u8> = (0..communities)
-            .flat_map(|_| (1 + chance.below(60_000) << 16 | chance.below(10_000)).to_be_bytes())
+            .flat_map(|_| (((1 + chance.below(60_000)) << 16) | chance.below(10_000)).to_be_bytes())
             .collect();
         put(&mut all, 0xc0, 8, &value);
     }

@@ -53,10 +53,13 @@ pub(super) fn read(file: &Path, first: Asn) -> Result<Contents> {
     contents(BufReader::new(unpacked), first).with_context(named)
 }
 
+/// Prefixes by family and attributes.
+type Routes = BTreeMap<(Family, Vec<u8>), Vec<Prefix>>;
+
 fn contents(mut input: impl Read, first: Asn) -> Result<Contents> {
     let mut found = Contents::default();
     // Routes of each peer; their attributes are shared, as many routes have the same.
-    let mut peers: BTreeMap<u16, BTreeMap<(Family, Vec<u8>), Vec<Prefix>>> = BTreeMap::new();
+    let mut peers: BTreeMap<u16, Routes> = BTreeMap::new();
     let mut records = 0usize;
     while let Some((kind, subtype, body)) = record(&mut input, records)? {
         records += 1;
