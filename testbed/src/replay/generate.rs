@@ -243,6 +243,7 @@ mod tests {
         let moved =
             expected.routes.iter().filter(|(prefix, hop)| before.routes.get(prefix).is_some_and(|it| it != *hop));
         assert!(expected.routes.len() < before.routes.len() && moved.count() > 100);
-        assert!(expected.refused.len() > before.refused.len());
+        // Some refused ones come back as good ones; others that were good bear AS 0 now.
+        assert!(expected.refused.iter().any(|prefix| before.routes.contains_key(prefix)));
     }
 }
