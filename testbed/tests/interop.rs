@@ -20,7 +20,7 @@ mod stage;
 use std::time::{Duration, Instant};
 
 use bed::Bed;
-use features::{FEATURES, Feature, SLOTS};
+use features::{Feature, THEMES};
 use routers::Router;
 
 /// Until the last session of the lab should be up, from its start.
@@ -41,12 +41,12 @@ fn features_with_frr_bird_and_gobgp() {
     let _turn = testbed::turn::take().unwrap();
     let only = std::env::var("BIPLANE_INTEROP_ONLY").unwrap_or_default();
     let began = Instant::now();
-    let bed = Bed::deploy(SLOTS);
+    let bed = Bed::deploy(THEMES.iter().flat_map(|theme| theme.slots).copied().collect());
     let titles: Vec<String> =
         Router::ALL.iter().map(|router| format!("{} {}", router.title(), router.version(&bed))).collect();
     println!("with {}; lab deployed in {:.1} s", titles.join(", "), began.elapsed().as_secs_f64());
     let mut rows: Vec<(&Feature, [Cell; 3])> = Vec::new();
-    for feature in FEATURES.iter().filter(|feature| feature.name.contains(&only)) {
+    for feature in THEMES.iter().flat_map(|theme| theme.rows).filter(|feature| feature.name.contains(&only)) {
         let cells = Router::ALL.map(|router| {
             let cell = look(&bed, feature, router, began);
             match &cell {

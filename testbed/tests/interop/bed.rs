@@ -90,28 +90,33 @@ impl Slot {
 /// The lab.
 pub struct Bed {
     pub stage: Stage,
-    pub slots: &'static [Slot],
+    slots: Vec<Slot>,
 }
 
 impl Bed {
-    pub fn deploy(slots: &'static [Slot]) -> Bed {
+    pub fn deploy(slots: Vec<Slot>) -> Bed {
+        for (at, slot) in slots.iter().enumerate() {
+            let taken =
+                |other: &&Slot| other.name == slot.name || (other.node, other.number) == (slot.node, slot.number);
+            assert!(!slots[..at].iter().any(|other| taken(&other)), "{} and another session are the same", slot.name);
+        }
         let mut files: Vec<(String, String)> = vec![
             ("bgp.key".into(), KEY.into()),
             ("daemons".into(), DAEMONS.into()),
             ("vtysh.conf".into(), "service integrated-vtysh-config\n".into()),
-            ("frr.conf".into(), frr(slots)),
-            ("bird.conf".into(), bird(slots)),
-            ("gobgpd.toml".into(), gobgp(slots)),
+            ("frr.conf".into(), frr(&slots)),
+            ("bird.conf".into(), bird(&slots)),
+            ("gobgpd.toml".into(), gobgp(&slots)),
         ];
         for node in ["e", "i"] {
-            files.push((format!("{node}.yaml"), ours(slots, node)));
+            files.push((format!("{node}.yaml"), ours(&slots, node)));
         }
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        let stage = Stage::written("interop", &topology(slots), &files);
+        let stage = Stage::written("interop", &topology(&slots), &files);
         Bed { stage, slots }
     }
 
-    pub fn slot(&self, name: &str) -> &'static Slot {
+    pub fn slot(&self, name: &str) -> &Slot {
         self.slots.iter().find(|slot| slot.name == name).unwrap_or_else(|| panic!("no session is called {name}"))
     }
 
