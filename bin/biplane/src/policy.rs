@@ -304,8 +304,8 @@ fn run(case: &Case, config: &Config, policies: &BTreeMap<String, Arc<Policy>>) -
 fn used_for(config: &Config, policy: &str) -> Direction {
     let bgp = &config.bgp;
     let is = |name: &Option<String>| name.as_deref() == Some(policy);
-    let import = is(&bgp.mesh_import) || bgp.peers.iter().any(|peer| is(&peer.import));
-    let export = is(&bgp.mesh_export) || bgp.peers.iter().any(|peer| is(&peer.export));
+    let import = is(&bgp.mesh_import) || bgp.peers.iter().any(|peer| is(&peer.session.import));
+    let export = is(&bgp.mesh_export) || bgp.peers.iter().any(|peer| is(&peer.session.export));
     if export && !import { Direction::Export } else { Direction::Import }
 }
 

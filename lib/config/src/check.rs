@@ -105,14 +105,14 @@ fn bgp(walk: &mut Walk, root: &Item, config: &Config) {
             let said = format!("{address} is this node's own node.address; expected the address of another speaker");
             walk.refuse(&format!("{key}.address"), &place("address"), &said);
         }
-        if peer.role.is_some() && peer.asn == config.bgp.local_asn {
+        if peer.session.role.is_some() && peer.asn == config.bgp.local_asn {
             let said = format!(
                 "AS {} is our own; expected a peer of another AS, as RFC 9234 knows no roles inside one",
                 peer.asn
             );
             walk.refuse(&format!("{key}.role"), &place("role"), &said);
         }
-        if peer.role_strict && peer.role.is_none() {
+        if peer.session.role_strict && peer.session.role.is_none() {
             let said = "true without a role; expected bgp.peers[].role beside it: what this node is to the peer";
             walk.refuse(&format!("{key}.roleStrict"), &place("roleStrict"), said);
         }

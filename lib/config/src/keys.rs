@@ -5,7 +5,7 @@ use crate::leaf::Leaf;
 mod policies;
 
 /// What may stand at a key.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     /// Keys below it. A bare scalar, if allowed, stands for the one named in `short`.
     Section { fields: &'static [Field], short: Option<&'static str> },
@@ -22,7 +22,7 @@ pub(crate) enum Shape {
 }
 
 /// A key.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
     pub(crate) key: &'static str,
     /// Without it the section says nothing.
@@ -55,6 +55,17 @@ pub(crate) const fn section(key: &'static str, fields: &'static [Field], doc: &'
 
 pub(crate) const fn field(key: &'static str, shape: Shape, doc: &'static str) -> Field {
     Field { key, required: false, shape, doc }
+}
+
+/// The fields of two lists that are both not empty, as one.
+const fn joined<const N: usize>(first: &[Field], second: &[Field]) -> [Field; N] {
+    let mut all = [first[0]; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    all
 }
 
 const PORT: Leaf = Leaf::Int { min: 1, max: 65535, unit: "" };
@@ -183,7 +194,7 @@ const BGP: &[Field] = &[
     Field {
         key: "peers",
         required: false,
-        shape: Shape::List(&Shape::Section { fields: PEER, short: None }),
+        shape: Shape::List(&Shape::Section { fields: &PEER, short: None }),
         doc: "Configured peers; addresses are unique.",
     },
 ];
@@ -215,11 +226,19 @@ const GRACEFUL_SHUTDOWN: &[Field] = &[
     ),
 ];
 
-const PEER: &[Field] = &[
+/// Keys of a peer.
+static PEER: [Field; PEER_ALONE.len() + SESSION.len()] = joined(PEER_ALONE, SESSION);
+
+const PEER_ALONE: &[Field] = &[
     needed("address", Leaf::Address, "Address of the peer."),
     leaf("port", PORT, "TCP port that we dial."),
     needed("asn", Leaf::Asn, "AS number of the peer; the own one makes it iBGP."),
     leaf("localAddress", Leaf::Address, "Source address of the session; chosen by the kernel if absent."),
+    leaf("passive", Leaf::Bool, "Never dial, only listen."),
+];
+
+/// What can be said of sessions: with one peer, or with those that connect from a range.
+const SESSION: &[Field] = &[
     leaf("passwordFile", Leaf::KeyFile, "File that holds the TCP MD5 key, 1 to 80 octets."),
     leaf("holdTime", Leaf::HoldTime, "Hold time for this peer, in seconds."),
     leaf("maxPrefixes", PREFIXES, "Most prefixes that this peer may announce."),
@@ -232,7 +251,6 @@ const PEER: &[Field] = &[
     ),
     leaf("role", Leaf::Word(ROLES), "What this node is to the peer, which is in another AS (RFC 9234)."),
     leaf("roleStrict", Leaf::Bool, "Refuse the peer if it names no role."),
-    leaf("passive", Leaf::Bool, "Never dial, only listen."),
     leaf(
         "gracefulRestart",
         Leaf::Bool,

@@ -48,10 +48,9 @@ struct Reference<'a> {
 fn references(bgp: &BgpConfig) -> Vec<Reference<'_>> {
     let mesh = [("meshImport", &bgp.mesh_import, true), ("meshExport", &bgp.mesh_export, false)].into_iter();
     let mesh = mesh.map(|(key, policy, import)| (None, key, policy, import));
-    let peers =
-        bgp.peers.iter().enumerate().flat_map(|(at, peer)| {
-            [(Some(at), "import", &peer.import, true), (Some(at), "export", &peer.export, false)]
-        });
+    let peers = bgp.peers.iter().enumerate().flat_map(|(at, peer)| {
+        [(Some(at), "import", &peer.session.import, true), (Some(at), "export", &peer.session.export, false)]
+    });
     let all = mesh.chain(peers);
     all.filter_map(|(peer, key, policy, import)| Some(Reference { policy: policy.as_deref()?, peer, key, import }))
         .collect()

@@ -140,11 +140,20 @@ api: {socket: /run/b.sock}
     assert_eq!((restart.enabled, c.bgp.graceful_shutdown.honour, times), (false, false, (60, 3600, 30)));
     assert_eq!((c.bgp.max_prefixes, c.bgp.max_paths, c.bgp.accept_as_sets), (100, 2, true));
     let [first, second] = c.bgp.peers.as_slice() else { panic!("{:?}", c.bgp.peers) };
-    assert_eq!((first.port, first.passive, first.hold_time, &first.password_file), (179, false, None, &None));
-    assert_eq!((second.port, second.asn, second.passive, second.max_prefixes), (1790, Asn(65002), true, Some(7)));
+    assert_eq!(
+        (first.port, first.passive, first.session.hold_time, &first.session.password_file),
+        (179, false, None, &None)
+    );
+    assert_eq!(
+        (second.port, second.asn, second.passive, second.session.max_prefixes),
+        (1790, Asn(65002), true, Some(7))
+    );
     assert_eq!(second.local_address.unwrap().to_string(), "fd00::1");
-    assert_eq!(second.password_file, Some(PathBuf::from("/run/key")));
-    assert_eq!((second.hold_time, second.description.as_deref()), (Some(Duration::ZERO), Some("top of rack")));
+    assert_eq!(second.session.password_file, Some(PathBuf::from("/run/key")));
+    assert_eq!(
+        (second.session.hold_time, second.session.description.as_deref()),
+        (Some(Duration::ZERO), Some("top of rack"))
+    );
     assert_eq!((c.masquerade.enabled, c.masquerade.exclude.len()), (false, 1));
     assert_eq!(
         (c.cni.conf_dir.as_deref(), c.cni.plugin, c.cni.mtu),
@@ -421,7 +430,7 @@ fn peers() {
             "c.yaml:7:50: bgp.peers[1].localAddress: fd00::1 cannot reach 192.0.2.1; expected an ipv4 address",
             "c.yaml:8:17: bgp.peers[2].address: 192.0.2.1 is bgp.peers[1] too (c.yaml:7); expected each address once",
             "c.yaml:9:17: bgp.peers[3].address: 192.0.2.9 is this node's own node.address; expected the address of another speaker",
-            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, port, asn, localAddress, passwordFile, holdTime, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, role, roleStrict, passive, gracefulRestart, description, import, export, nodes, localAsn, nextHop, addPath, client; did you mean `asn`?",
+            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, port, asn, localAddress, passive, passwordFile, holdTime, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, role, roleStrict, gracefulRestart, description, import, export, nodes, localAsn, nextHop, addPath, client; did you mean `asn`?",
         ],
     )]);
 }

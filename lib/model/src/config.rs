@@ -172,6 +172,17 @@ pub struct BgpPeerConfig {
     pub asn: Asn,
     /// Source address of the session; chosen by the kernel if absent.
     pub local_address: Option<IpAddr>,
+    /// Never dial, only listen; default false.
+    pub passive: bool,
+    /// What is said of its sessions.
+    #[serde(flatten)]
+    pub session: BgpSessionConfig,
+}
+
+/// What can be said of sessions: with one peer, or with those that connect from a range.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpSessionConfig {
     /// File that holds the TCP MD5 key (RFC 2385), 1 to 80 bytes; a trailing newline is not part of it.
     pub password_file: Option<PathBuf>,
     /// Hold time for this peer, as [`BgpConfig::hold_time`].
@@ -191,8 +202,6 @@ pub struct BgpPeerConfig {
     pub role: Option<BgpRole>,
     /// Refuse the peer if it names no role; default false.
     pub role_strict: bool,
-    /// Never dial, only listen; default false.
-    pub passive: bool,
     /// Take part in graceful restart with this peer; as [`GracefulRestartConfig::enabled`] if absent.
     pub graceful_restart: Option<bool>,
     /// Words for people; shown in `biplane bgp peers`.

@@ -13,6 +13,7 @@ mod ground;
 mod meeting;
 mod mesh;
 mod native;
+mod peers;
 mod restart;
 mod stats;
 mod view;

@@ -104,7 +104,7 @@ impl Settings {
     /// Changes when a file of the settings, or a key file named in them, was written, replaced or removed.
     pub fn fingerprint(&self, config: &Config) -> Vec<(PathBuf, Option<(SystemTime, u64)>)> {
         let mut files = self.files().unwrap_or_else(|_| vec![self.file.clone()]);
-        files.extend(config.bgp.peers.iter().filter_map(|peer| peer.password_file.clone()));
+        files.extend(config.bgp.peers.iter().filter_map(|peer| peer.session.password_file.clone()));
         let stamp = |path: &PathBuf| {
             let data = fs::metadata(path).ok()?;
             Some((data.modified().ok()?, data.len()))
@@ -143,7 +143,7 @@ impl Keys {
         let mut warnings = Vec::new();
         let mut keys = BTreeMap::new();
         for peer in &config.bgp.peers {
-            let Some(path) = &peer.password_file else { continue };
+            let Some(path) = &peer.session.password_file else { continue };
             match (Key::read(path), self.keys.get(&peer.address)) {
                 (Ok(key), _) => {
                     keys.insert(peer.address, key);

@@ -71,7 +71,7 @@ fn every_word_arrives_and_goes_back() {
     assert_eq!(second.set.prepend, Some(Prepend { asn: None, times: 2 }));
     assert_eq!((second.then, policy.default), (Then::Next, Verdict::Reject));
     assert_eq!(bgp.policies["to-tor"].default, Verdict::Reject, "what is not said is not accepted");
-    assert_eq!(bgp.peers[0].import.as_deref(), Some("from-tor"));
+    assert_eq!(bgp.peers[0].session.import.as_deref(), Some("from-tor"));
     assert_eq!(loaded.origins["bgp.policies.from-tor.rules[0].then"], "c.yaml:30");
     assert_eq!(loaded.warnings, Vec::<String>::new());
 

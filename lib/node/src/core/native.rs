@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp::{Origination, Output, PeerConfig, Policy, Speaker, SpeakerConfig};
-use model::config::{BgpConfig, BgpRole, Config};
-use model::reflection::{OriginateConfig, selects};
+use model::config::{BgpConfig, Config};
+use model::reflection::OriginateConfig;
 use model::{Family, Moment, PeerId, Plane, Prefix, RouterId};
 use peering::Command;
 use switch::Readiness;
@@ -71,7 +71,7 @@ impl Native {
         }
     }
 
-    fn policy(&self, name: Option<&String>) -> Option<Arc<Policy>> {
+    pub(super) fn policy(&self, name: Option<&String>) -> Option<Arc<Policy>> {
         self.policies.get(name?).cloned()
     }
 
@@ -138,16 +138,6 @@ pub(super) fn router_id(identity: &Identity, underlay: &[IpAddr]) -> RouterId {
         let mac = plan::vtep_mac(&identity.node).0;
         std::net::Ipv4Addr::new(1 + mac[2] % 126, mac[3], mac[4], mac[5])
     }))
-}
-
-fn role(role: BgpRole) -> bgp::Role {
-    match role {
-        BgpRole::Provider => bgp::Role::Provider,
-        BgpRole::Customer => bgp::Role::Customer,
-        BgpRole::Peer => bgp::Role::Peer,
-        BgpRole::RouteServer => bgp::Role::RouteServer,
-        BgpRole::RouteServerClient => bgp::Role::RouteServerClient,
-    }
 }
 
 impl Core {
@@ -225,74 +215,6 @@ impl Core {
         let mut settings = settings(&self.identity, &self.config, &self.underlay(), self.peers());
         settings.reflector = self.cluster_id(settings.router_id.0);
         self.native.speaker.handle_config(now, settings);
-    }
-
-    /// Configured peers, and every other node that takes part in the mesh.
-    fn peers(&self) -> Vec<PeerConfig> {
-        let bgp = &self.config.bgp;
-        let key = |address: &IpAddr| self.keys.get(address).copied().unwrap_or(0);
-        let mut peers: Vec<PeerConfig> = bgp
-            .peers
-            .iter()
-            .filter(|peer| selects(&peer.nodes, &self.config.node.labels))
-            .map(|peer| PeerConfig {
-                port: peer.port,
-                local_address: peer.local_address,
-                passive: peer.passive,
-                hold_time: peer.hold_time,
-                max_prefixes: peer.max_prefixes.unwrap_or(bgp.max_prefixes),
-                max_prefixes_warn: peer.max_prefixes_warn.unwrap_or(bgp.max_prefixes_warn),
-                max_prefixes_restart: peer.max_prefixes_restart.or(bgp.max_prefixes_restart),
-                min_advertisement_interval: peer.min_advertisement_interval.unwrap_or(bgp.min_advertisement_interval),
-                role: peer.role.map(role),
-                role_strict: peer.role_strict,
-                key_generation: key(&peer.address),
-                graceful_restart: peer.graceful_restart,
-                description: peer.description.clone(),
-                import: self.native.policy(peer.import.as_ref()),
-                export: self.native.policy(peer.export.as_ref()),
-                local_asn: peer.local_asn,
-                client: peer.client,
-                next_hop: peer.next_hop,
-                add_path: peer.add_path,
-                ..PeerConfig::new(peer.address, peer.asn)
-            })
-            .collect();
-        if !bgp.mesh {
-            return peers;
-        }
-        let mut met: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.id.address).collect();
-        met.extend(self.underlay());
-        for (node, cidrs) in &self.claims.nodes {
-            let Some(claim) = cidrs.first().and_then(|cidr| self.claims.all.get(cidr)) else { continue };
-            let reach = &claim.reach;
-            if !self.native.meeting.met.contains(node) {
-                continue;
-            }
-            if !reach.bgp.mesh || !reach.planes.has(Plane::Native) || !met.insert(reach.vtep.underlay) {
-                continue;
-            }
-            peers.push(PeerConfig {
-                port: reach.bgp.port,
-                local_address: self
-                    .underlay()
-                    .first()
-                    .copied()
-                    .filter(|own| own.is_ipv4() == reach.vtep.underlay.is_ipv4()),
-                max_prefixes: bgp.max_prefixes,
-                max_prefixes_warn: bgp.max_prefixes_warn,
-                max_prefixes_restart: bgp.max_prefixes_restart,
-                min_advertisement_interval: bgp.min_advertisement_interval,
-                mesh: true,
-                client: self.native.meeting.reflecting && self.native.meeting.clients.contains(node),
-                key_generation: key(&reach.vtep.underlay),
-                description: Some(format!("node {node}")),
-                import: self.native.policy(bgp.mesh_import.as_ref()),
-                export: self.native.policy(bgp.mesh_export.as_ref()),
-                ..PeerConfig::new(reach.vtep.underlay, reach.bgp.asn)
-            });
-        }
-        peers
     }
 
     pub(super) fn handle_peering(&mut self, now: Moment, event: peering::Event) {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::config::{BgpPeerConfig, Config};
+use model::config::{BgpPeerConfig, BgpSessionConfig, Config};
 use model::kernel::Device;
 use model::node::NodeSet;
 use model::policy::{PolicyConfig, Verdict};
@@ -420,24 +420,13 @@ fn config() -> ConfigDoc {
         port: 179,
         asn: asn(65001),
         local_address: None,
-        password_file: Some("/etc/biplane/tor.key".into()),
-        hold_time: None,
-        max_prefixes: None,
-        max_prefixes_warn: None,
-        max_prefixes_restart: None,
-        min_advertisement_interval: None,
-        role: None,
-        role_strict: false,
         passive: false,
-        graceful_restart: None,
-        description: Some("ToR".into()),
-        import: Some("fromTor".into()),
-        export: None,
-        nodes: BTreeMap::new(),
-        local_asn: None,
-        next_hop: model::NextHopChoice::Auto,
-        add_path: model::AddPath::default(),
-        client: false,
+        session: BgpSessionConfig {
+            password_file: Some("/etc/biplane/tor.key".into()),
+            description: Some("ToR".into()),
+            import: Some("fromTor".into()),
+            ..BgpSessionConfig::default()
+        },
     });
     let policy = PolicyConfig { rules: Vec::new(), default: Verdict::Reject };
     config.bgp.policies.insert("fromTor".into(), policy);
