@@ -24,6 +24,7 @@ use wire::community::{GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBC
 use crate::decide::LOCAL_PREF;
 use crate::graceful::is_long_lived;
 use crate::loc_rib::PeerIndex;
+use crate::local::is_link_local;
 use crate::policy::{Outcome, Policy, RouteView, View};
 use crate::role;
 use crate::route::Route;
@@ -57,6 +58,8 @@ pub(crate) struct Target {
     pub(crate) next_hop: NextHopChoice,
     /// What we are to it (RFC 9234).
     pub(crate) role: Option<wire::Role>,
+    /// It takes IPv6 next hops for IPv4 (RFC 8950).
+    pub(crate) extended_next_hop: bool,
     /// Our own address as next hop, by family.
     pub(crate) own_hops: [Option<(IpAddr, Option<Ipv6Addr>)>; 2],
     /// It keeps long-lived stale paths where they belong: last (RFC 9494).
@@ -244,9 +247,8 @@ fn changed_hop(
     change: NextHopChange,
 ) -> Result<(IpAddr, Option<Ipv6Addr>), Withheld> {
     let kept = match (change, path) {
-        (NextHopChange::Keep, Offered::Learnt { route, .. }) if !is_link_local(&route.next_hop) => route.next_hop,
-        // One of the other family cannot stand in the message, unless that was agreed for IPv4.
-        (NextHopChange::Address(address), _) if family == Family::V4 || address.is_ipv6() => address,
+        (NextHopChange::Keep, Offered::Learnt { route, .. }) if fits(family, &route.next_hop, to) => route.next_hop,
+        (NextHopChange::Address(address), _) if fits(family, &address, to) => address,
         _ => return to.own_hops[family as usize].ok_or(Withheld::NoNextHop),
     };
     if kept == to.address { Err(Withheld::ItsOwnNextHop) } else { Ok((kept, None)) }
@@ -278,8 +280,7 @@ fn next_hop(
 ) -> Result<(IpAddr, Option<Ipv6Addr>), Withheld> {
     let kept = match path {
         Offered::Own { .. } => None,
-        // A link-local address means nothing on another link.
-        Offered::Learnt { route, .. } if is_link_local(&route.next_hop) => None,
+        Offered::Learnt { route, .. } if !fits(family, &route.next_hop, to) => None,
         Offered::Learnt { route, .. } => match to.next_hop {
             _ if reflected => Some(route.next_hop),
             NextHopChoice::Keep => Some(route.next_hop),
@@ -294,8 +295,11 @@ fn next_hop(
     Ok((kept, None))
 }
 
-fn is_link_local(address: &IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+/// Can the next hop of a path, or a rule's, be told to the peer? A link-local address means nothing on another link, and
+/// one of the other family cannot stand in the message, unless that was agreed for IPv4.
+fn fits(family: Family, next_hop: &IpAddr, to: &Target) -> bool {
+    let form = Family::of(next_hop) == family || (family == Family::V4 && to.extended_next_hop);
+    form && !is_link_local(next_hop)
 }
 
 /// Exports that are equal are kept once, however many peers and prefixes share them.

@@ -99,6 +99,7 @@ impl Offer {
             let hostname = self.host_name.iter().filter(|name| name.len() <= 255).cloned();
             capabilities.extend(hostname.map(|hostname| Capability::Fqdn { hostname, domain: String::new() }));
             capabilities.extend(add_path::capability(self.add_path));
+            capabilities.push(Capability::ExtendedNextHop(vec![EXTENDED_NEXT_HOP]));
         }
         let hold_time = u16::try_from(self.hold_time.as_secs()).unwrap_or(u16::MAX);
         Open { asn: self.asn, hold_time, router_id: self.router_id.0, capabilities }
@@ -148,6 +149,8 @@ impl Offer {
             true => add_path::agree(self.add_path, &families, &theirs.capabilities),
             false => Default::default(),
         };
+        let v4 = families.contains(&Family::V4);
+        let extended = |c: &Capability| matches!(c, Capability::ExtendedNextHop(p) if p.contains(&EXTENDED_NEXT_HOP));
         let hold_time = self.hold_time.min(Duration::from_secs(theirs.hold_time.into()));
         Ok(Agreed {
             wire: wire::Negotiated {
@@ -157,6 +160,8 @@ impl Offer {
                 max_message,
                 add_path_send,
                 add_path_receive,
+                extended_next_hop_send: whole && v4 && theirs.capabilities.iter().any(extended),
+                extended_next_hop_receive: whole && v4,
                 accept_as_sets: self.accept_as_sets,
                 ..wire::Negotiated::default()
             },
@@ -170,6 +175,9 @@ impl Offer {
         })
     }
 }
+
+/// IPv4 prefixes with an IPv6 next hop (RFC 8950).
+const EXTENDED_NEXT_HOP: (Family, Family) = (Family::V4, Family::V6);
 
 /// Longest name of a host that is shown (RFC 1035 section 2.3.4).
 const HOST_NAME: usize = 253;
@@ -278,6 +286,31 @@ mod tests {
         }
         let agreed = offer().agree(Asn(65002), &open).unwrap();
         assert_eq!(agreed, offer().agree(Asn(65002), &theirs(65002)).unwrap());
+    }
+
+    /// Checklist: 32
+    #[test]
+    fn an_ipv6_next_hop_of_ipv4_needs_the_word_of_who_is_to_take_it() {
+        let both = offer().agree(Asn(65002), &theirs(65002)).unwrap().wire;
+        assert!(both.extended_next_hop_send && both.extended_next_hop_receive);
+        let without = |pairs: Option<Vec<(Family, Family)>>| {
+            let mut open = theirs(65002);
+            open.capabilities.retain(|c| !matches!(c, Capability::ExtendedNextHop(_)));
+            open.capabilities.extend(pairs.map(Capability::ExtendedNextHop));
+            let agreed = offer().agree(Asn(65002), &open).unwrap().wire;
+            (agreed.extended_next_hop_send, agreed.extended_next_hop_receive)
+        };
+        // GoBGP sends such prefixes without a word of its own: our word is what allows it.
+        assert_eq!(without(None), (false, true));
+        assert_eq!(without(Some(vec![(Family::V6, Family::V6)])), (false, true));
+        assert_eq!(without(Some(vec![(Family::V6, Family::V6), (Family::V4, Family::V6)])), (true, true));
+        // Nothing was said in an OPEN without it, nor where IPv4 does not pass at all.
+        let basic = Offer { extent: Extent::Basic, ..offer() }.agree(Asn(65002), &theirs(65002)).unwrap().wire;
+        assert!(!basic.extended_next_hop_send && !basic.extended_next_hop_receive);
+        let mut open = theirs(65002);
+        open.capabilities.retain(|c| *c != Capability::MultiProtocol(Family::V4));
+        let v6_only = offer().agree(Asn(65002), &open).unwrap().wire;
+        assert!(!v6_only.extended_next_hop_send && !v6_only.extended_next_hop_receive);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Packed {
                 four_octet_as: codec.four_octet_as,
                 ibgp: codec.ibgp,
                 max_message: codec.max_message,
-                extended_next_hop: codec.extended_next_hop,
+                extended_next_hop: codec.extended_next_hop_send,
                 accept_as_sets: codec.accept_as_sets,
                 add_path: Family::BOTH.map(|family| codec.add_path_send.contains(&family)),
             },

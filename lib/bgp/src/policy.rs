@@ -209,7 +209,7 @@ impl View {
         if martian || broadcast {
             return Some(Ineligible::MartianNextHop);
         }
-        if local == Some(hop) || self.addresses.is_own(&hop) {
+        if local == Some(hop) || self.addresses.is_own(&hop, local) {
             return Some(Ineligible::OwnNextHop);
         }
         let near = !external || hop == peer || local.is_some_and(|local| self.addresses.share_subnet(&local, &hop));

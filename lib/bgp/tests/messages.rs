@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bgp::{Direction, RoutesQuery, State};
 use model::Asn;
-use sim::{Hand, address, config, prefix};
+use sim::{Hand, address, address6, config, prefix};
 use wire::{Message, Notification};
 
 fn hand() -> Hand {
@@ -54,6 +54,32 @@ fn what_is_refused_or_ineligible_is_said_why() {
         .handle_local_addresses(vec![(address(1), 24, eth0.clone()), ("203.0.113.77".parse().unwrap(), 24, eth0)]);
     hand.work();
     assert_eq!(why(&hand, "10.244.9.0/24"), "best");
+}
+
+/// IPv4 over an IPv6 next hop, told in MP_REACH_NLRI: good because we offered it, whatever the peer says of itself.
+///
+/// Checklist: 30, 32
+#[test]
+fn ipv4_comes_with_an_ipv6_next_hop() {
+    let mut hand = hand();
+    let conn = hand.establish(2, 65002);
+    hand.announce(conn, &["10.244.10.0/24"], address6(2), &[65002]);
+    hand.announce(conn, &["10.244.11.0/24"], address(2), &[65002]);
+    hand.announce(conn, &["10.244.12.0/24"], "2001:db8:7::1".parse().unwrap(), &[65002]);
+    let best = hand.speaker.best(&prefix("10.244.10.0/24"));
+    assert_eq!(best.iter().map(|path| path.next_hop).collect::<Vec<_>>(), [address6(2)]);
+    assert_eq!(why(&hand, "10.244.11.0/24"), "best");
+    assert_eq!(why(&hand, "10.244.12.0/24"), "ineligible: next hop is not on a subnet that we share with the peer");
+    assert_eq!(hand.speaker.sessions(), (1, 1));
+    // A peer that takes no capabilities beyond the basic ones was not offered it: there it is malformed (RFC 4760).
+    let mut hand = self::hand();
+    let conn = hand.connect(2);
+    hand.say(conn, &Message::Notification(Notification::new(2, 4, bytes::Bytes::new())));
+    let conn = hand.establish(2, 65002);
+    assert_eq!(hand.speaker.sessions(), (1, 1));
+    hand.announce(conn, &["10.244.10.0/24"], address6(2), &[65002]);
+    assert_eq!(hand.told(conn), Some((3, 9)));
+    assert_eq!(hand.last_error(), "MP_REACH_NLRI: next hop of 16 octets does not go with ipv4");
 }
 
 /// Checklist: 13, 61, 62

@@ -115,6 +115,49 @@ fn next_hops_resolve_on_connected_networks_only() {
     assert!(native_via(&links, &[path("10.9.0.7"), path("10.0.0.3")]).is_ok());
 }
 
+/// Checklist: 32, 33
+#[test]
+fn a_link_local_next_hop_is_on_the_device_of_its_peer() {
+    let links = [
+        link("eth0", true, &[("10.0.0.1", 24), ("fe80::1", 64), ("fd00::1", 64)]),
+        link("eth1", true, &[("fe80::1", 64)]),
+        link("eth2", true, &[("fe80::1", 64)]),
+        link("eth3", false, &[("fe80::1", 64)]),
+        link("biplane.vxlan", true, &[("fe80::1", 64)]),
+    ];
+    let behind = |next_hop: &str, link_local: Option<&str>, peer: &str| NativePath {
+        next_hop: next_hop.parse().unwrap(),
+        link_local: link_local.map(|a| a.parse().unwrap()),
+        peer: peer.parse().unwrap(),
+    };
+    // Two uplinks whose routers have one and the same address: ECMP all the same.
+    let ecmp = [behind("fe80::9", None, "fe80::9%eth2"), behind("fe80::9", Some("fe80::9"), "fe80::9%eth1")];
+    assert_eq!(native_via(&links, &ecmp).unwrap().to_string(), "via fe80::9 dev eth1, via fe80::9 dev eth2");
+    // A global next hop beside it is on no network that is shared.
+    let both = [behind("fd00:ffff::9", Some("fe80::9"), "fe80::9%eth1")];
+    assert_eq!(native_via(&links, &both).unwrap().to_string(), "via fe80::9 dev eth1");
+    // Mixed with a numbered peer.
+    let mixed = [behind("fe80::9", None, "fe80::9%eth1"), path("10.0.0.7")];
+    assert_eq!(native_via(&links, &mixed).unwrap().to_string(), "via 10.0.0.7 dev eth0, via fe80::9 dev eth1");
+    // In a session between global addresses: on the link of the session; a global next hop beside it is preferred.
+    let global = [behind("fe80::9", None, "fd00::9")];
+    assert_eq!(native_via(&links, &global).unwrap().to_string(), "via fe80::9 dev eth0");
+    let global = [behind("fd00::9", Some("fe80::9"), "fd00::9")];
+    assert_eq!(native_via(&links, &global).unwrap().to_string(), "via fd00::9 dev eth0");
+    let why = |path: NativePath| native_via(&links, &[path]).unwrap_err();
+    assert_eq!(why(behind("fe80::9", None, "fe80::9%eth3")), "next hop fe80::9 is on eth3, which is down");
+    assert_eq!(why(behind("fe80::9", None, "fe80::9%eth7")), "next hop fe80::9 is on eth7, which is gone");
+    assert_eq!(why(behind("fe80::1", None, "fe80::9%eth1")), "next hop fe80::1 is our own address on eth1");
+    assert_eq!(
+        why(behind("fe80::9", None, "fe80::9%biplane.vxlan")),
+        "next hop fe80::9 is on biplane.vxlan, which is gone"
+    );
+    assert_eq!(
+        why(behind("fe80::9", None, "203.0.113.1")),
+        "next hop fe80::9 is on an unknown link: its peer is on none"
+    );
+}
+
 #[test]
 fn a_route_names_its_last_object_and_the_nodes_own_source() {
     let g = overlay("10.0.0.1");

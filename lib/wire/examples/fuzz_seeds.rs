@@ -150,7 +150,8 @@ fn updates() {
             four_octet_as,
             add_path_send: if add_path { families.clone() } else { Default::default() },
             families,
-            extended_next_hop: true,
+            extended_next_hop_send: true,
+            extended_next_hop_receive: true,
             ..Negotiated::default()
         };
         let messages = [

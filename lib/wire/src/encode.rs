@@ -246,7 +246,7 @@ impl NextHop {
         match (family, next_hop) {
             (Family::V4, IpAddr::V4(address)) => Ok(NextHop::Body(address)),
             (Family::V6, IpAddr::V4(_)) => Err(EncodeError::NextHop),
-            (Family::V4, IpAddr::V6(_)) if !negotiated.extended_next_hop => Err(EncodeError::ExtendedNextHop),
+            (Family::V4, IpAddr::V6(_)) if !negotiated.extended_next_hop_send => Err(EncodeError::ExtendedNextHop),
             // Without a global address, the link-local one stands in both places: that is what most others read.
             (_, IpAddr::V6(global)) => {
                 let link_local = link_local.or(Some(global).filter(Ipv6Addr::is_unicast_link_local));

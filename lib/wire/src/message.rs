@@ -26,8 +26,11 @@ pub struct Negotiated {
     pub add_path_send: BTreeSet<Family>,
     /// Families whose prefixes come with a path identifier: the peer offered to send many paths, we to receive them.
     pub add_path_receive: BTreeSet<Family>,
-    /// IPv4 prefixes may have an IPv6 next hop, in either direction: both sides sent capability 5 for it (RFC 8950).
-    pub extended_next_hop: bool,
+    /// IPv4 prefixes that we send may have an IPv6 next hop: the peer sent capability 5 for it (RFC 8950).
+    pub extended_next_hop_send: bool,
+    /// IPv4 prefixes may come with an IPv6 next hop: we sent capability 5, which is all that a sender has to know (RFC
+    /// 8950 section 4).
+    pub extended_next_hop_receive: bool,
     /// AS_SETs in an AS_PATH are taken, and passed on to a peer with the same mind. Without it such a path is treated as
     /// withdrawn, as RFC 9774 wants it.
     pub accept_as_sets: bool,
@@ -42,7 +45,8 @@ impl Default for Negotiated {
             max_message: MAX_MESSAGE,
             add_path_send: BTreeSet::new(),
             add_path_receive: BTreeSet::new(),
-            extended_next_hop: false,
+            extended_next_hop_send: false,
+            extended_next_hop_receive: false,
             accept_as_sets: false,
         }
     }

@@ -128,7 +128,7 @@ fn identifiers_that_only_one_side_knows_of() {
 /// Checklist: 32
 #[test]
 fn an_ipv4_prefix_over_an_ipv6_next_hop() {
-    let agreed = Negotiated { extended_next_hop: true, ..session(true, false) };
+    let agreed = Negotiated { extended_next_hop_send: true, extended_next_hop_receive: true, ..session(true, false) };
     let sent = paths(&[("203.0.113.0/24", 0)]);
     let attributes = Attributes::default();
     let link_local = Some("fe80::1".parse().unwrap());

@@ -45,6 +45,7 @@ fn to(external: bool, client: bool) -> Target {
         policy: None,
         next_hop: NextHopChoice::Auto,
         role: None,
+        extended_next_hop: false,
         own_hops: [Some((IpAddr::from([192, 0, 2, 1]), None)), None],
         add_path: [None; 2],
         long_lived: false,

@@ -31,7 +31,8 @@ impl Peer {
         let Some(link) = self.links.iter_mut().find(|l| l.session.state() == State::Established) else { return };
         let Some(agreed) = link.session.agreed() else { return };
         let local = link.session.local.map(|local| local.ip().to_canonical());
-        let hop = |family| local.and_then(|local| shared.view.addresses.next_hop_self(local, family));
+        let extended = link.codec.extended_next_hop_send;
+        let hop = |family| local.and_then(|local| shared.view.addresses.next_hop_self(local, family, extended));
         let target = Target {
             index,
             address: config.id.address,
@@ -46,6 +47,7 @@ impl Peer {
             role: config.role.filter(|_| !agreed.wire.ibgp),
             long_lived: agreed.pledge.as_ref().is_some_and(|pledge| !pledge.long_lived.is_empty()),
             own_hops: Family::BOTH.map(hop),
+            extended_next_hop: extended,
             add_path: Family::BOTH.map(|family| {
                 link.codec.add_path_send.contains(&family).then_some(usize::from(config.add_path.send.max(1)))
             }),

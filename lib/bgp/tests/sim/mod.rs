@@ -325,6 +325,8 @@ impl Hand {
         let node = net.nodes.remove(0);
         let negotiated = wire::Negotiated {
             four_octet_as: true,
+            extended_next_hop_send: true,
+            extended_next_hop_receive: true,
             families: model::Family::BOTH.into_iter().collect(),
             ..wire::Negotiated::default()
         };

@@ -31,7 +31,7 @@ pub(super) fn reach<'a>(
     let Some((_reserved, nlri)) = rest.split_first() else {
         return Err(broken("it ends behind its next hop"));
     };
-    let v6 = attribute.family == Family::V6 || negotiated.extended_next_hop;
+    let v6 = attribute.family == Family::V6 || negotiated.extended_next_hop_receive;
     let (next_hop, link_local) = if let (Family::V4, Ok(octets)) = (attribute.family, <[u8; 4]>::try_from(next_hop)) {
         (IpAddr::V4(Ipv4Addr::from(octets)), None)
     } else if let (true, Ok(octets)) = (v6, <[u8; 16]>::try_from(next_hop)) {

@@ -110,7 +110,8 @@ pub fn session() -> impl Strategy<Value = Negotiated> {
             // What we send is what we receive here.
             add_path_send: add_path.iter().copied().collect(),
             add_path_receive: add_path.into_iter().collect(),
-            extended_next_hop: true,
+            extended_next_hop_send: true,
+            extended_next_hop_receive: true,
             accept_as_sets: false,
         },
     )

@@ -146,7 +146,8 @@ fn sessions() -> Vec<Negotiated> {
             max_message: MAX_EXTENDED_MESSAGE,
             add_path_send: add_path.clone(),
             add_path_receive: add_path,
-            extended_next_hop: four_octet_as,
+            extended_next_hop_send: four_octet_as,
+            extended_next_hop_receive: four_octet_as,
             accept_as_sets: ibgp && !four_octet_as,
         });
     }
