@@ -191,13 +191,13 @@ fn udp(family: Family) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn number(data: &[u8]) -> Option<u32> {
+pub(crate) fn number(data: &[u8]) -> Option<u32> {
     data.first_chunk::<4>().map(|octets| u32::from_ne_bytes(*octets))
 }
 
 /// Walks control messages as cmsg(3) lays them out: a length with the head, level, type, data; each begins at a multiple
 /// of the word's size.
-fn each_control(mut octets: &[u8], mut each: impl FnMut(libc::c_int, libc::c_int, &[u8])) {
+pub(crate) fn each_control(mut octets: &[u8], mut each: impl FnMut(libc::c_int, libc::c_int, &[u8])) {
     const WORD: usize = size_of::<usize>();
     const HEAD: usize = WORD + 8;
     while let Some((length, rest)) = octets.split_first_chunk::<WORD>() {
@@ -210,7 +210,7 @@ fn each_control(mut octets: &[u8], mut each: impl FnMut(libc::c_int, libc::c_int
 }
 
 #[allow(unsafe_code)]
-fn initialised(octets: &[MaybeUninit<u8>]) -> &[u8] {
+pub(crate) fn initialised(octets: &[MaybeUninit<u8>]) -> &[u8] {
     // SAFETY: both arrays that come here begin as `MaybeUninit::new(0)`; the kernel only writes octets over octets.
     unsafe { octets.assume_init_ref() }
 }

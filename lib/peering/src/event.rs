@@ -1,4 +1,5 @@
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use model::Transport;
@@ -63,6 +64,22 @@ pub enum Event {
     /// Everything given by [`Command::Send`] for this connection has been taken by the kernel. A peer that takes nothing
     /// keeps this away once some [`crate::UNSENT`] bytes are under way (RFC 9687).
     Drained(u64),
+    /// A router on a device of [`Command::Discover`] has advertised itself: at once if it is another one than before, else
+    /// every few seconds at most.
+    Neighbour {
+        /// The device.
+        device: Device,
+        /// Its link-local address there.
+        address: Ipv6Addr,
+    },
+    /// Routers on a device of [`Command::Discover`] cannot be heard, nor can they hear us: words with the cause and the
+    /// cure. Tried again every second; told again only when the words change.
+    DiscoveryFailed {
+        /// The device.
+        device: Device,
+        /// Cause and cure.
+        error: String,
+    },
 }
 
 /// What the TCP side shall do.
@@ -98,4 +115,7 @@ pub enum Command {
         /// Write out first what was sent (a NOTIFICATION), for at most [`crate::FLUSH`]; else drop it.
         flush: bool,
     },
+    /// Hear router advertisements on these devices (with the kernel's index), and advertise this host there; on no others.
+    /// A device whose index is another one now is begun with anew.
+    Discover(BTreeMap<Device, u32>),
 }

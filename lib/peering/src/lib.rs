@@ -1,4 +1,5 @@
-//! TCP for BGP: listens, dials, reads, writes, closes; TCP MD5 (RFC 2385). Knows nothing of BGP.
+//! TCP for BGP: listens, dials, reads, writes, closes; TCP MD5 (RFC 2385). Finds routers on a link by their advertisements
+//! (RFC 4861). Knows nothing of BGP.
 //!
 //! [`Bfd`] is the UDP side of BFD, on a thread of its own.
 //!
@@ -6,11 +7,13 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod advertisement;
 mod bfd_event;
 mod bfd_priority;
 mod bfd_socket;
 mod bfd_thread;
 mod conn;
+mod discovery;
 mod event;
 mod key;
 mod listen;

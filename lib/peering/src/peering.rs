@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use model::kernel::Device;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
 use crate::conn::{self, Order};
+use crate::discovery;
 use crate::event::{Command, Event};
 use crate::key::Key;
 use crate::listen::{self, Keyed, Listening};
@@ -18,6 +20,8 @@ pub struct Peering {
     listener: Option<(u16, JoinHandle<()>)>,
     /// The aborted task of the listener before, which may still hold the port.
     before: Option<JoinHandle<()>>,
+    /// Devices on which routers are listened for, with index and task.
+    discovering: BTreeMap<Device, (u32, JoinHandle<()>)>,
 }
 
 impl Peering {
@@ -30,7 +34,7 @@ impl Peering {
             listening: Mutex::default(),
             accepted: AtomicU64::new(0),
         };
-        Peering { shared: Arc::new(shared), listener: None, before: None }
+        Peering { shared: Arc::new(shared), listener: None, before: None, discovering: BTreeMap::new() }
     }
 
     /// Does what it is told, without waiting.
@@ -58,6 +62,23 @@ impl Peering {
             }
             Command::Send { conn, bytes } => self.shared.order(conn, Order::Send(bytes)),
             Command::Close { conn, flush } => self.shared.order(conn, Order::Close { flush }),
+            Command::Discover(devices) => self.discover(devices),
+        }
+    }
+
+    fn discover(&mut self, devices: BTreeMap<Device, u32>) {
+        self.discovering.retain(|device, (index, task)| {
+            let stays = devices.get(device) == Some(index);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for (device, index) in devices {
+            let shared = &self.shared;
+            self.discovering.entry(device).or_insert_with_key(|device| {
+                (index, tokio::spawn(discovery::discover(shared.clone(), device.clone(), index)))
+            });
         }
     }
 
@@ -89,6 +110,7 @@ impl Peering {
 impl Drop for Peering {
     fn drop(&mut self) {
         self.stop_listening();
+        self.discover(BTreeMap::new());
         self.shared.conns().clear();
     }
 }
