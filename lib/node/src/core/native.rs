@@ -239,6 +239,8 @@ impl Core {
             peering::Event::Bytes { conn, bytes } => speaker.handle_bytes(now, conn, &bytes),
             peering::Event::Closed { conn, error } => speaker.handle_closed(now, conn, error),
             peering::Event::Drained(conn) => speaker.handle_drained(now, conn),
+            // Nothing is asked for yet.
+            peering::Event::Neighbour { .. } | peering::Event::DiscoveryFailed { .. } => {}
         }
     }
 

@@ -405,6 +405,7 @@ impl World {
                 let accepted = Told::Accepted { conn: theirs, local: remote, remote: local, device: None };
                 self.mail(to, "tcp", Event::Peering(accepted));
             }
+            Command::Discover(_) => {}
             Command::Send { conn, bytes } => {
                 if let Some((to, theirs)) = self.other_end(index, conn) {
                     self.mail(to, "tcp", Event::Peering(Told::Bytes { conn: theirs, bytes }));
