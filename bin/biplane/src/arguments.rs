@@ -252,12 +252,13 @@ pub(crate) struct DownArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RoutesArgs {
     /// What this peer announces, refused paths too
-    #[arg(long, value_name = "PEER", conflicts_with_all = ["out", "why"])]
+    #[arg(long, value_name = "PEER", conflicts_with = "out")]
     pub(crate) r#in: Option<PeerId>,
     /// What we announce to this peer
-    #[arg(long, value_name = "PEER", conflicts_with = "why")]
+    #[arg(long, value_name = "PEER")]
     pub(crate) out: Option<PeerId>,
-    /// All paths of this prefix, and which step decided among them
+    /// All paths of this prefix, refused ones too, and which step or rule decided about each; with --out, what the peer
+    /// is told of it and why not more
     #[arg(long, value_name = "PREFIX")]
     pub(crate) why: Option<Prefix>,
     /// Most paths to show
@@ -289,6 +290,15 @@ pub(crate) enum RouteCommand {
         /// Only what is not as wanted; exit code 1 if there is any
         #[arg(long)]
         diff: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// The way of a packet to an address: claim, plane, next hop, kernel route, BGP paths; exit code 1 if it does not
+    /// arrive, or the kernel is not as wanted
+    #[command(visible_alias = "get")]
+    Explain {
+        /// A pod's address, or any other
+        address: IpAddr,
         #[command(flatten)]
         output: OutputArgs,
     },

@@ -27,11 +27,12 @@ pub(crate) enum Look {
     Peers,
     Peer(PeerId),
     Routes { direction: RouteDirection, peer: Option<PeerId>, limit: usize },
-    Why { prefix: Prefix, limit: usize },
+    Why { prefix: Prefix, direction: RouteDirection, peer: Option<PeerId> },
     Vxlan,
     Fdb,
     Neigh,
     RouteList { node: Option<NodeName>, diff: bool },
+    Explain(IpAddr),
     Config { origin: bool },
 }
 
@@ -89,17 +90,21 @@ fn show(document: &Document, look: &Look, args: &OutputArgs) -> Result<(), Failu
 
 /// Asks, and keeps what was asked for.
 pub(crate) async fn fetch(client: &Client, look: &Look) -> Result<Document, Failure> {
-    let routes = |direction, peer, prefix, limit| Query::BgpRoutes { direction, peer, prefix, limit };
     let query = match look {
         Look::Status { .. } => Query::Status,
         Look::Nodes | Look::Node(_) => Query::Nodes,
         Look::Mode => Query::Mode,
         Look::Pools | Look::Blocks { .. } | Look::IpamCheck => Query::Ipam,
         Look::Peers | Look::Peer(_) => Query::BgpPeers,
-        Look::Routes { direction, peer, limit } => routes(*direction, peer.clone(), None, *limit),
-        Look::Why { prefix, limit } => routes(RouteDirection::Local, None, Some(*prefix), *limit),
+        Look::Routes { direction, peer, limit } => {
+            Query::BgpRoutes { direction: *direction, peer: peer.clone(), prefix: None, limit: *limit }
+        }
+        Look::Why { prefix, direction, peer } => {
+            Query::BgpWhy { prefix: *prefix, direction: *direction, peer: peer.clone() }
+        }
         Look::Vxlan | Look::Fdb | Look::Neigh => Query::Vxlan,
         Look::RouteList { diff, .. } => Query::Routes { diff: *diff },
+        Look::Explain(address) => Query::RouteExplain { address: *address },
         Look::Config { .. } => Query::Config,
     };
     let mut document = client.query(&query).await?;
@@ -111,14 +116,12 @@ pub(crate) async fn fetch(client: &Client, look: &Look) -> Result<Document, Fail
         (Doc::RouteList(routes), Look::RouteList { node: Some(node), .. }) => {
             routes.items.retain(|it| it.node.as_ref() == Some(node));
         }
-        (Doc::BgpRouteList(local), Look::Why { prefix, limit }) => {
-            // What policy refused competes nowhere: it is in Adj-RIB-In alone.
-            let refused = client.query(&routes(RouteDirection::In, None, Some(*prefix), *limit)).await?;
-            if let Doc::BgpRouteList(refused) = refused.body {
-                let known: Vec<Option<PeerId>> = local.items.iter().map(|it| it.peer.clone()).collect();
-                local.items.extend(refused.items.into_iter().filter(|it| !known.contains(&it.peer)));
-                local.truncated |= refused.truncated;
-            }
+        (Doc::BgpRouteList(found), Look::Why { prefix, direction, peer }) if found.items.is_empty() => {
+            let up = match client.query(&Query::BgpPeers).await?.body {
+                Doc::BgpPeerList(peers) => view::bgp::notes(&peers).into_iter().next(),
+                _ => None,
+            };
+            return Err(Failure::NotFound(no_path(prefix, *direction, peer.as_ref(), found.around, up)));
         }
         (Doc::BgpRouteList(found), Look::Routes { peer: Some(peer), .. }) if found.items.is_empty() => {
             if let Doc::BgpPeerList(peers) = client.query(&Query::BgpPeers).await?.body
@@ -130,6 +133,27 @@ pub(crate) async fn fetch(client: &Client, look: &Look) -> Result<Document, Fail
         _ => {}
     }
     Ok(document)
+}
+
+/// Nothing is known of a prefix: where it was looked for, and what to look at next.
+fn no_path(
+    prefix: &Prefix,
+    direction: RouteDirection,
+    peer: Option<&PeerId>,
+    around: Option<Prefix>,
+    note: Option<String>,
+) -> String {
+    let who = match (direction, peer) {
+        (RouteDirection::In, Some(peer)) => format!("{peer} announces none"),
+        _ => "no peer announces it and we do not either".to_owned(),
+    };
+    let around = around.map(|around| format!(", but there are paths of {around} around it")).unwrap_or_default();
+    let next = match note {
+        Some(note) => note,
+        None if around.is_empty() => "`biplane bgp peers` shows who is up".to_owned(),
+        None => "ask for that one".to_owned(),
+    };
+    format!("no path of {prefix}: {who}{around}; {next}")
 }
 
 /// Is the thing looked at well? What there is to say about it goes to stderr.
@@ -177,10 +201,9 @@ fn verdict(document: &Document, look: &Look) -> Result<(), Failure> {
         (Doc::RouteList(routes), Look::RouteList { node: Some(node), .. }) if routes.items.is_empty() => {
             Err(Failure::NotFound(format!("no route leads to a node {node}; `biplane node list` shows the nodes")))
         }
-        (Doc::BgpRouteList(routes), Look::Why { prefix, .. }) if routes.items.is_empty() => {
-            Err(Failure::NotFound(format!(
-                "no path of {prefix}: no peer announces it and we do not either; `biplane bgp peers` shows who is up"
-            )))
+        (Doc::RouteExplain(found), _) if !found.verdict.is_well() => Err(Failure::Unwell(found.summary.clone())),
+        (Doc::RouteExplain(found), _) if !found.problems.is_empty() => {
+            Err(Failure::Unwell(format!("{} in the way of {}", count(found.problems.len(), "problem"), found.address)))
         }
         _ => {
             if let (Doc::BgpPeerList(peers), Look::Peers | Look::Peer(_)) = (&document.body, look) {

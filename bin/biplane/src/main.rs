@@ -116,6 +116,7 @@ fn read(command: Command) -> Option<(Look, OutputArgs)> {
         Command::Vxlan(VxlanCommand::Fdb(output)) => (Look::Fdb, output),
         Command::Vxlan(VxlanCommand::Neigh(output)) => (Look::Neigh, output),
         Command::Route(RouteCommand::List { node, diff, output }) => (Look::RouteList { node, diff }, output),
+        Command::Route(RouteCommand::Explain { address, output }) => (Look::Explain(address), output),
         Command::Config(ConfigCommand::Show { origin, output }) => (Look::Config { origin }, output),
         _ => return None,
     })
@@ -124,7 +125,9 @@ fn read(command: Command) -> Option<(Look, OutputArgs)> {
 fn routes(args: RoutesArgs) -> (Look, OutputArgs) {
     let RoutesArgs { r#in, out, why, limit, output } = args;
     let look = match (r#in, out, why) {
-        (_, _, Some(prefix)) => Look::Why { prefix, limit },
+        (_, Some(peer), Some(prefix)) => Look::Why { prefix, direction: RouteDirection::Out, peer: Some(peer) },
+        (Some(peer), _, Some(prefix)) => Look::Why { prefix, direction: RouteDirection::In, peer: Some(peer) },
+        (_, _, Some(prefix)) => Look::Why { prefix, direction: RouteDirection::Local, peer: None },
         (Some(peer), ..) => Look::Routes { direction: RouteDirection::In, peer: Some(peer), limit },
         (_, Some(peer), _) => Look::Routes { direction: RouteDirection::Out, peer: Some(peer), limit },
         _ => Look::Routes { direction: RouteDirection::Local, peer: None, limit },

@@ -2,6 +2,7 @@
 
 pub(crate) mod bgp;
 mod config;
+mod explain;
 mod forwarding;
 mod ipam;
 pub(crate) mod mode;
@@ -59,6 +60,7 @@ pub(crate) fn page<'a>(document: &'a Document, look: &Look) -> Result<Page<'a>, 
         (Doc::RouteList(routes), _) => {
             many(document, &routes.items, |it| format!("route/{}", it.prefix), forwarding::routes(routes))
         }
+        (Doc::RouteExplain(found), _) => one(document, format!("address/{}", found.address), explain::sheet(found)),
         (Doc::Config(config), Look::Config { origin: true }) => {
             let mut page = one(document, "config".to_owned(), config::origins(config));
             page.names = config.origins.keys().cloned().collect();

@@ -156,9 +156,10 @@ fn reply(docs: &[Doc], request: &Request, looks: &mut usize) -> Answer {
         Query::Mode => "Mode",
         Query::Ipam => "Ipam",
         Query::BgpPeers => "BgpPeerList",
-        Query::BgpRoutes { .. } => "BgpRouteList",
+        Query::BgpRoutes { .. } | Query::BgpWhy { .. } => "BgpRouteList",
         Query::Vxlan => "Vxlan",
         Query::Routes { .. } => "RouteList",
+        Query::RouteExplain { .. } => "RouteExplain",
         Query::Config => "Config",
         Query::Metrics => "Metrics",
         Query::Ready => "Ready",
@@ -177,6 +178,31 @@ fn reply(docs: &[Doc], request: &Request, looks: &mut usize) -> Answer {
             routes.truncated &= peer.is_none() && prefix.is_none();
             routes.items.retain(|it| prefix.is_none_or(|prefix| it.prefix == prefix));
             routes.items.retain(|it| peer.is_none() || it.peer == *peer);
+        }
+        (Doc::RouteExplain(found), Query::RouteExplain { address }) if found.address != *address => {
+            found.address = *address;
+            found.verdict = status::doc::ExplainVerdict::Unclaimed;
+            found.summary = format!("no node claims a pod CIDR of pool 10.244.0.0/16 that holds {address}");
+            (found.claim, found.carry, found.overlay, found.bgp_prefix) = (None, None, None, None);
+            found.routes.clear();
+            found.hops.clear();
+            found.paths.clear();
+            found.problems.clear();
+        }
+        (Doc::BgpRouteList(routes), Query::BgpWhy { prefix, direction, peer }) => {
+            if peer.as_ref().is_some_and(|peer| peer.to_string() == "192.0.2.7") {
+                return Answer::Refused("no peer 192.0.2.7; there are 192.0.2.2, 2001:db8::ff".to_owned());
+            }
+            routes.direction = *direction;
+            routes.truncated = false;
+            routes.items.retain(|it| it.prefix == *prefix && (peer.is_none() || it.peer == *peer));
+            let wide = "10.244.0.0/20".parse().unwrap();
+            routes.around = Some(wide).filter(|wide: &model::Prefix| wide.covers(prefix) && routes.items.is_empty());
+            for it in routes.items.iter_mut().filter(|_| *direction == status::doc::RouteDirection::Out) {
+                it.verdict = Some(status::doc::RouteVerdict::Withheld);
+                it.step = Some("back".to_owned());
+                it.why = "not announced: it came from there".to_owned();
+            }
         }
         _ => {}
     }
@@ -227,6 +253,11 @@ fn healed(doc: Doc) -> Doc {
             routes.items.clear();
             routes.ok = routes.total;
             Doc::RouteList(routes)
+        }
+        Doc::RouteExplain(mut found) => {
+            found.problems.clear();
+            found.routes.pop();
+            Doc::RouteExplain(found)
         }
         Doc::Vxlan(mut vxlan) => {
             vxlan.link = None;

@@ -150,6 +150,16 @@ impl AdjRibOut {
         all.flat_map(|(prefix, told)| told.paths().iter().map(move |(id, export)| (prefix, *id, export)))
     }
 
+    /// What was told of a prefix.
+    pub(crate) fn told_of(&self, prefix: &Prefix) -> &[(u32, Arc<Export>)] {
+        self.told.get(prefix).map(Told::paths).unwrap_or_default()
+    }
+
+    /// Is an announcement of the prefix held back?
+    pub(crate) fn holds_back(&self, prefix: &Prefix) -> bool {
+        self.held.contains(prefix)
+    }
+
     /// Looks at up to `at_most` prefixes: single ones first, so that no change waits behind the dump of a large table.
     /// Never says twice what was said, unless the peer asked.
     pub(crate) fn next_batch(&mut self, at_most: usize, tables: &mut impl Tables) -> Batch {

@@ -211,6 +211,16 @@ pub(crate) fn export(prefix: &Prefix, path: Offered<'_>, to: &Target, view: &Vie
     Ok(Export { attributes: Arc::new(attributes), next_hop, link_local })
 }
 
+/// The rule of the export policy that accepts a path, in words; `None` without a policy, and where none accepts.
+pub(crate) fn accepting(prefix: &Prefix, path: Offered<'_>, to: &Target, view: &View) -> Option<String> {
+    let attributes = match path {
+        Offered::Own { attributes } => attributes,
+        Offered::Learnt { route, .. } => &route.attributes,
+    };
+    let outcome = ask(prefix, path, attributes, to, view).ok()??;
+    to.policy.as_ref().map(|policy| policy.label(outcome.rule))
+}
+
 /// The export policy's word; `None` if there is no policy.
 fn ask<'a>(
     prefix: &Prefix,

@@ -59,5 +59,5 @@ pub use policy::{Named, Outcome, Policy, Refusal, RouteView, RuleId, policies};
 pub use session::State;
 pub use settings::{PeerConfig, SpeakerConfig};
 pub use speaker::Speaker;
-pub use status::{Direction, FamilyCounts, PathStatus, PeerStatus, RoutesQuery, Stranger};
+pub use status::{Direction, FamilyCounts, PathStatus, PeerStatus, RoutesQuery, Step, Stranger, Untold, Verdict};
 pub use wire::Role;

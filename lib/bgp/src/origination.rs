@@ -7,6 +7,8 @@ use model::Prefix;
 use serde::{Deserialize, Serialize};
 use wire::{Attributes, Origin};
 
+use crate::status::Untold;
+
 /// A prefix that the operator wants announced, or what an own pod CIDR is to be announced with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origination {
@@ -73,6 +75,25 @@ impl OwnPrefixes {
     /// All that is announced.
     pub(crate) fn announced(&self) -> &BTreeMap<Prefix, Arc<Attributes>> {
         &self.announced
+    }
+
+    /// Why a prefix of our own is announced to nobody; `None` if it is announced, or is not ours.
+    pub(crate) fn silent(&self, prefix: &Prefix) -> Option<Untold> {
+        if self.announced.contains_key(prefix) || !(self.pods.contains(prefix) || self.configured.contains_key(prefix))
+        {
+            return None;
+        }
+        Some(if self.held_back.contains(prefix) { Untold::HeldBack } else { Untold::EmptyAggregate })
+    }
+
+    /// What puts an announced prefix into BGP, in words.
+    pub(crate) fn source(&self, prefix: &Prefix) -> &'static str {
+        match (self.pods.contains(prefix), self.configured.get(prefix)) {
+            (true, None) => "a pod CIDR of this node",
+            (true, Some(_)) => "a pod CIDR of this node, with the attributes of bgp.originate",
+            (false, Some((origination, _))) if origination.aggregate => "an aggregate of bgp.originate",
+            (false, _) => "bgp.originate",
+        }
     }
 
     /// An announced aggregate stands for it.

@@ -22,6 +22,7 @@ use crate::status::Stranger;
 
 mod admin;
 mod configure;
+mod explain;
 mod propagate;
 mod query;
 mod replace;

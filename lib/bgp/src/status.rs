@@ -1,12 +1,16 @@
 //! What people ask the speaker.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use model::{Asn, Family, Moment, PeerId, Prefix};
 use serde::{Deserialize, Serialize};
 
+use crate::decide::{Ineligible, Reason};
+use crate::export::Withheld;
+use crate::policy::Refusal;
 use crate::session::State;
 
 /// Prefixes of one family at one peer.
@@ -130,6 +134,98 @@ pub struct PathStatus {
     pub stale: bool,
     /// Why it was chosen, lost or refused.
     pub why: String,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Which step of the decision, or which check, decided.
+    pub step: Option<Step>,
+    /// The rule that accepted or refused it: `policy from-tor, rule services`. Of an accepted path told by
+    /// [`crate::Speaker::explain`] alone.
+    pub rule: Option<String>,
+    /// Path identifier (RFC 7911): the peer's for a path from it, ours for one that is told; 0 without.
+    pub path_id: u32,
+}
+
+/// What became of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    /// It is the best one.
+    Best,
+    /// It forwards beside the best one.
+    Multipath,
+    /// Another one is better.
+    Lost,
+    /// Accepted, and no candidate.
+    Ineligible,
+    /// Not accepted.
+    Refused,
+    /// Of our own, and announced to whoever may hear of it.
+    Own,
+    /// The peer holds it.
+    Announced,
+    /// The peer is about to hear of it.
+    Pending,
+    /// The peer is not told.
+    Withheld,
+}
+
+/// Which step of the decision, or which check, decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Step {
+    /// The decision process.
+    Decision(Reason),
+    /// The look at the next hop.
+    Ineligible(Ineligible),
+    /// The import.
+    Refused(Refusal),
+    /// The export.
+    Withheld(Withheld),
+    /// What comes before the export, and behind it.
+    Untold(Untold),
+}
+
+/// Why a peer does not hear of a path that nobody asked the export about, or not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Untold {
+    /// No session is Established.
+    NoSession,
+    /// The session does not carry the family.
+    FamilyNotAgreed,
+    /// Another path is the best one, and the peer takes one alone.
+    NotBest,
+    /// The peer takes so many paths (RFC 7911), and better ones are as many.
+    BeyondAddPath,
+    /// Our own prefix stands for it.
+    OwnStands,
+    /// Of our own, and held back: it cannot be forwarded now.
+    HeldBack,
+    /// An aggregate without anything inside.
+    EmptyAggregate,
+    /// It waits for the advertisement interval.
+    Interval,
+    /// The peer reads slowly: what it was sent waits.
+    SlowReader,
+    /// Its turn comes within the present work.
+    Turn,
+}
+
+impl fmt::Display for Untold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Untold::NoSession => "not announced: no session is Established",
+            Untold::FamilyNotAgreed => "not announced: the session does not carry this family",
+            Untold::NotBest => "not announced: another path is best, and the session tells one path a prefix",
+            Untold::BeyondAddPath => "not announced: as many better paths are told as addPath.send allows",
+            Untold::OwnStands => "not announced: the prefix is our own, which stands for it",
+            Untold::HeldBack => "not announced: held back, as it cannot be forwarded now",
+            Untold::EmptyAggregate => "not announced: an aggregate, and no own pod CIDR lies inside",
+            Untold::Interval => "not announced yet: it waits for minAdvertisementInterval",
+            Untold::SlowReader => "not announced yet: the peer reads slowly, and what it was sent before waits",
+            Untold::Turn => "not announced yet: its turn has not come",
+        })
+    }
 }
 
 /// An address that connected and is no peer of ours.

@@ -16,13 +16,18 @@ use model::{Asn, NodeName, Plane, PlaneSet, PodCidr, RouterId, StateName, Uid};
 use serde::{Deserialize, Serialize};
 
 mod bgp;
+mod explain;
 mod forwarding;
 mod ipam;
 mod metrics;
 mod mode;
 
 pub use bgp::{
-    BgpPeer, BgpPeers, BgpRoute, BgpRoutes, BgpState, FamilyCounts, Origin, PeerType, RouteDirection, Stranger,
+    BgpPeer, BgpPeers, BgpRoute, BgpRoutes, BgpState, FamilyCounts, Origin, PeerType, RouteDirection, RouteVerdict,
+    Stranger,
+};
+pub use explain::{
+    ExplainCarry, ExplainClaim, ExplainDoc, ExplainHop, ExplainOverlay, ExplainPlane, ExplainRoute, ExplainVerdict,
 };
 pub use forwarding::{
     FdbDoc, LinkDoc, LinkState, NeighbourDoc, ObjectState, RouteDoc, RouteKind, RouteState, Routes, VxlanDoc,
@@ -82,6 +87,8 @@ pub enum Doc {
     Vxlan(Box<VxlanDoc>),
     /// `biplane route list`.
     RouteList(Routes),
+    /// `biplane route explain`.
+    RouteExplain(Box<ExplainDoc>),
     /// `biplane config show`.
     Config(Box<ConfigDoc>),
     /// What `/metrics` is made of.
@@ -102,6 +109,7 @@ impl Doc {
             Doc::BgpRouteList(_) => "BgpRouteList",
             Doc::Vxlan(_) => "Vxlan",
             Doc::RouteList(_) => "RouteList",
+            Doc::RouteExplain(_) => "RouteExplain",
             Doc::Config(_) => "Config",
             Doc::Metrics(_) => "Metrics",
             Doc::Ready(_) => "Ready",

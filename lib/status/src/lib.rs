@@ -59,12 +59,26 @@ pub enum Query {
         /// Most paths in the answer; 1 to [`Query::MAX_ROUTES`].
         limit: usize,
     },
+    /// [`doc::BgpRoutes`] of one prefix: every path, refused ones too, with the step or the rule that decided about it.
+    BgpWhy {
+        /// The prefix.
+        prefix: Prefix,
+        /// `Out`: what `peer`, which must be given, is told and why; else all paths, of `peer` only if it is given.
+        direction: doc::RouteDirection,
+        /// The peer.
+        peer: Option<PeerId>,
+    },
     /// [`doc::VxlanDoc`].
     Vxlan,
     /// [`doc::Routes`].
     Routes {
         /// Only what is not as wanted.
         diff: bool,
+    },
+    /// [`doc::ExplainDoc`].
+    RouteExplain {
+        /// Where the packet goes.
+        address: std::net::IpAddr,
     },
     /// [`doc::ConfigDoc`].
     Config,

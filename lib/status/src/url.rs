@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use model::PeerId;
+
 use crate::{Query, doc::RouteDirection};
 
 /// Path of the operations.
@@ -10,15 +12,17 @@ pub(crate) const OPERATIONS: &str = "/v1/operations";
 /// Path of the stream of events.
 pub(crate) const MONITOR: &str = "/v1/monitor";
 /// Paths of the documents, in the order of [`Query`].
-pub(crate) const DOCUMENTS: [&str; 11] = [
+pub(crate) const DOCUMENTS: [&str; 13] = [
     "/v1/status",
     "/v1/nodes",
     "/v1/mode",
     "/v1/ipam",
     "/v1/bgp/peers",
     "/v1/bgp/routes",
+    "/v1/bgp/why",
     "/v1/vxlan",
     "/v1/routes",
+    "/v1/routes/explain",
     "/v1/config",
     "/v1/metrics",
     "/v1/ready",
@@ -30,18 +34,26 @@ pub(crate) fn write(query: &Query) -> String {
     match query {
         Query::BgpRoutes { direction, peer, prefix, limit } => {
             let mut url = format!("{path}?direction={direction}&limit={limit}");
-            let mut add = |name: &str, value: Option<String>| {
-                if let Some(value) = value {
-                    url.push_str(&format!("&{name}={value}"));
-                }
-            };
-            // A percent sign stands for itself only when encoded (RFC 3986 section 2.4).
-            add("peer", peer.as_ref().map(|peer| peer.to_string().replace('%', "%25")));
-            add("prefix", prefix.map(|prefix| prefix.to_string()));
+            add(&mut url, "peer", peer.as_ref());
+            add(&mut url, "prefix", prefix.as_ref());
+            url
+        }
+        Query::BgpWhy { prefix, direction, peer } => {
+            let mut url = format!("{path}?prefix={prefix}&direction={direction}");
+            add(&mut url, "peer", peer.as_ref());
             url
         }
         Query::Routes { diff: true } => format!("{path}?diff=true"),
+        Query::RouteExplain { address } => format!("{path}?address={address}"),
         _ => path.to_owned(),
+    }
+}
+
+/// One more parameter, if it is there.
+fn add(url: &mut String, name: &str, value: Option<&impl Display>) {
+    if let Some(value) = value {
+        // A percent sign stands for itself only when encoded (RFC 3986 section 2.4).
+        url.push_str(&format!("&{name}={}", value.to_string().replace('%', "%25")));
     }
 }
 
@@ -53,11 +65,13 @@ const fn path(query: &Query) -> &'static str {
         Query::Ipam => 3,
         Query::BgpPeers => 4,
         Query::BgpRoutes { .. } => 5,
-        Query::Vxlan => 6,
-        Query::Routes { .. } => 7,
-        Query::Config => 8,
-        Query::Metrics => 9,
-        Query::Ready => 10,
+        Query::BgpWhy { .. } => 6,
+        Query::Vxlan => 7,
+        Query::Routes { .. } => 8,
+        Query::RouteExplain { .. } => 9,
+        Query::Config => 10,
+        Query::Metrics => 11,
+        Query::Ready => 12,
     };
     DOCUMENTS[place]
 }
@@ -67,7 +81,9 @@ pub(crate) fn read(path: &str, parameters: &[(String, String)]) -> Option<Result
     let place = DOCUMENTS.iter().position(|document| *document == path)?;
     let known: &[&str] = match place {
         5 => &["direction", "peer", "prefix", "limit"],
-        7 => &["diff"],
+        6 => &["prefix", "direction", "peer"],
+        8 => &["diff"],
+        9 => &["address"],
         _ => &[],
     };
     Some(check(path, known, parameters).and_then(|()| {
@@ -83,10 +99,15 @@ pub(crate) fn read(path: &str, parameters: &[(String, String)]) -> Option<Result
                 prefix: parameter(parameters, "prefix")?,
                 limit: limit(parameter(parameters, "limit")?)?,
             },
-            6 => Query::Vxlan,
-            7 => Query::Routes { diff: parameter(parameters, "diff")?.unwrap_or(false) },
-            8 => Query::Config,
-            9 => Query::Metrics,
+            6 => why(parameters)?,
+            7 => Query::Vxlan,
+            8 => Query::Routes { diff: parameter(parameters, "diff")?.unwrap_or(false) },
+            9 => Query::RouteExplain {
+                address: parameter(parameters, "address")?
+                    .ok_or("parameter `address` is missing: the way to where?")?,
+            },
+            10 => Query::Config,
+            11 => Query::Metrics,
             _ => Query::Ready,
         })
     }))
@@ -116,6 +137,16 @@ pub(crate) fn parameter<T: FromStr<Err: Display>>(
 ) -> Result<Option<T>, String> {
     let Some((_, value)) = parameters.iter().find(|(n, _)| n == name) else { return Ok(None) };
     value.parse().map(Some).map_err(|error| format!("parameter `{name}`: cannot read `{value}`: {error}"))
+}
+
+fn why(parameters: &[(String, String)]) -> Result<Query, String> {
+    let direction = parameter(parameters, "direction")?.unwrap_or_default();
+    let peer: Option<PeerId> = parameter(parameters, "peer")?;
+    match (parameter(parameters, "prefix")?, direction) {
+        (None, _) => Err("parameter `prefix` is missing: whose paths?".to_owned()),
+        (_, RouteDirection::Out) if peer.is_none() => Err("parameter `peer` is missing: who is told?".to_owned()),
+        (Some(prefix), direction) => Ok(Query::BgpWhy { prefix, direction, peer }),
+    }
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, String> {
@@ -177,9 +208,17 @@ mod tests {
             routes(RouteDirection::In, Some("fd00::1"), Some("10.244.1.0/24"), 1000),
             routes(RouteDirection::In, Some("fe80::1%eth0"), None, 1000),
             routes(RouteDirection::Out, Some("192.0.2.1"), Some("fd00:10::/64"), Query::MAX_ROUTES),
+            Query::BgpWhy {
+                prefix: "fd00:10::/64".parse().unwrap(),
+                direction: RouteDirection::Out,
+                peer: Some("fe80::1%eth0".parse().unwrap()),
+            },
+            Query::BgpWhy { prefix: "10.244.1.0/24".parse().unwrap(), direction: RouteDirection::Local, peer: None },
             Query::Vxlan,
             Query::Routes { diff: false },
             Query::Routes { diff: true },
+            Query::RouteExplain { address: "10.244.2.7".parse().unwrap() },
+            Query::RouteExplain { address: "fd00:10:244:2::7".parse().unwrap() },
             Query::Config,
             Query::Metrics,
             Query::Ready,
@@ -199,6 +238,9 @@ mod tests {
                 "/v1/bgp/routes?peers=1",
                 "unknown parameter `peers` of /v1/bgp/routes: expected direction, peer, prefix, limit",
             ),
+            ("/v1/bgp/why?peer=192.0.2.1", "parameter `prefix` is missing: whose paths?"),
+            ("/v1/bgp/why?prefix=10.0.0.0/8&direction=out", "parameter `peer` is missing: who is told?"),
+            ("/v1/routes/explain", "parameter `address` is missing: the way to where?"),
             ("/v1/bgp/routes?direction=up", "parameter `direction`: cannot read `up`: expected local, in or out"),
             ("/v1/bgp/routes?limit=1&limit=2", "parameter `limit` of /v1/bgp/routes is given twice"),
             (

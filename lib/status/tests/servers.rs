@@ -67,9 +67,10 @@ fn from_samples(request: Request) -> Option<Answer> {
         Query::Mode => "Mode",
         Query::Ipam => "Ipam",
         Query::BgpPeers => "BgpPeerList",
-        Query::BgpRoutes { .. } => "BgpRouteList",
+        Query::BgpRoutes { .. } | Query::BgpWhy { .. } => "BgpRouteList",
         Query::Vxlan => "Vxlan",
         Query::Routes { .. } => "RouteList",
+        Query::RouteExplain { .. } => "RouteExplain",
         Query::Config => "Config",
         Query::Metrics => "Metrics",
         Query::Ready => "Ready",
@@ -92,9 +93,16 @@ fn every_query() -> Vec<Query> {
         },
         Query::Vxlan,
         Query::Routes { diff: true },
+        Query::RouteExplain { address: "fd00:10:244:2::7".parse().unwrap() },
         Query::Config,
         Query::Metrics,
         Query::Ready,
+        // Answered by a document that has been seen.
+        Query::BgpWhy {
+            prefix: "10.244.1.0/24".parse().unwrap(),
+            direction: RouteDirection::Out,
+            peer: Some("fe80::1%eth0".parse().unwrap()),
+        },
     ]
 }
 
@@ -105,9 +113,10 @@ async fn every_document_gets_through_whole() {
         asked.send(request.clone()).unwrap();
         from_samples(request)
     });
-    for (query, doc) in every_query().into_iter().zip(samples::all()) {
+    for query in every_query() {
+        let Some(Answer::Doc(doc)) = from_samples(Request::Query(query.clone())) else { panic!("{query:?}") };
         let document = daemon.client().query(&query).await.unwrap();
-        assert_eq!(document, Document::from(doc));
+        assert_eq!(document, Document::from(*doc));
         assert_eq!(seen.recv().await, Some(Request::Query(query)), "the core is asked what the client asked");
     }
 }

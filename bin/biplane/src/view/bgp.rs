@@ -128,7 +128,7 @@ pub(super) fn sheet(peer: &BgpPeer) -> Body {
 
 pub(super) fn routes(routes: &BgpRoutes) -> Table {
     let columns = ["PREFIX", "FLAGS", "PEER", "NEXT-HOP", "AS-PATH", "WHY"];
-    let mut table = Table::new(&columns, &["ORIGIN", "LOCAL-PREF", "MED", "COMMUNITIES"]);
+    let mut table = Table::new(&columns, &["ORIGIN", "LOCAL-PREF", "MED", "COMMUNITIES", "PATH-ID"]);
     for route in &routes.items {
         table.rows.push(vec![
             cell(route.prefix),
@@ -141,6 +141,7 @@ pub(super) fn routes(routes: &BgpRoutes) -> Table {
             maybe(route.local_pref),
             maybe(route.med),
             list(&route.communities),
+            maybe(route.path_id),
         ]);
     }
     table

@@ -4,7 +4,7 @@ use status::doc::{LinkState, ObjectState, Routes, VxlanDoc};
 
 use crate::output::{Body, Cell, Table, Tone, cell, maybe};
 
-fn state(state: ObjectState) -> Cell {
+pub(super) fn state(state: ObjectState) -> Cell {
     let tone = match state {
         ObjectState::Ok => Tone::Good,
         ObjectState::Stray | ObjectState::Foreign => Tone::Warn,

@@ -32,7 +32,7 @@ pub(crate) struct Link {
     /// Our CLUSTER_ID, as it was when all paths were last looked at.
     pub(super) reflector: Option<Ipv4Addr>,
     /// Announcements are held back until then.
-    pub(super) quiet_until: Moment,
+    pub(crate) quiet_until: Moment,
     /// When it became Established.
     pub(super) established_at: Moment,
     /// Octets sent since the kernel had last taken all.
@@ -69,7 +69,7 @@ impl Link {
     }
 
     /// May more UPDATEs go out?
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.unsent < Self::MOST_UNSENT
     }
 

@@ -46,12 +46,14 @@ impl Rules {
 
     /// A refusal in words, with the policy and the rule where one refused.
     pub(crate) fn words(&self, refusal: Refusal) -> String {
+        self.label(refusal).map_or_else(|| refusal.to_string(), |label| format!("refused by {label}"))
+    }
+
+    /// The policy and the rule that refused; `None` if none did, or its name did not fit.
+    pub(crate) fn label(&self, refusal: Refusal) -> Option<&str> {
         match refusal {
-            Refusal::Policy(id) => match self.labels.get(usize::from(id.0)) {
-                Some(label) => format!("refused by {label}"),
-                None => refusal.to_string(),
-            },
-            refusal => refusal.to_string(),
+            Refusal::Policy(id) => self.labels.get(usize::from(id.0)).map(|label| &**label),
+            _ => None,
         }
     }
 }
@@ -98,15 +100,7 @@ impl Import {
         if let Some(refusal) = view.refuse_always(prefix) {
             return Err(refusal);
         }
-        let outcome = policy.evaluate(&RouteView {
-            prefix: *prefix,
-            attributes: &route.attributes,
-            next_hop: Some(route.next_hop),
-            neighbour,
-            neighbour_asn,
-            origin: RouteOrigin::Learned,
-            prepend: neighbour_asn,
-        });
+        let outcome = policy.evaluate(&received(prefix, route, (neighbour, neighbour_asn)));
         if !outcome.is_accepted() {
             let place = outcome.rule.unwrap_or(self.ids.len().saturating_sub(1));
             return Err(Refusal::Policy(self.ids.get(place).copied().unwrap_or(RuleId(u16::MAX))));
@@ -133,6 +127,13 @@ impl Import {
         Ok(self.share(route, after))
     }
 
+    /// The rule that accepts it, in words; `None` without a policy, and where it is not accepted.
+    pub(crate) fn accepting(&self, prefix: &Prefix, route: &Route, neighbour: (IpAddr, Asn)) -> Option<String> {
+        let policy = self.policy.as_ref()?;
+        let outcome = policy.evaluate(&received(prefix, route, neighbour));
+        outcome.is_accepted().then(|| policy.label(outcome.rule))
+    }
+
     /// Routes that come to the same are kept once.
     fn share(&mut self, before: &Arc<Route>, after: Route) -> Arc<Route> {
         if !self.before.as_ref().is_some_and(|known| Arc::ptr_eq(known, before)) {
@@ -147,6 +148,19 @@ impl Import {
             self.after.push(after.clone());
         }
         after
+    }
+}
+
+/// A route from a peer, as its import policy looks at it.
+fn received<'a>(prefix: &Prefix, route: &'a Route, (neighbour, neighbour_asn): (IpAddr, Asn)) -> RouteView<'a> {
+    RouteView {
+        prefix: *prefix,
+        attributes: &route.attributes,
+        next_hop: Some(route.next_hop),
+        neighbour,
+        neighbour_asn,
+        origin: RouteOrigin::Learned,
+        prepend: neighbour_asn,
     }
 }
 

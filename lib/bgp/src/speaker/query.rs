@@ -8,11 +8,13 @@ use wire::Attributes;
 use super::Speaker;
 use crate::adj_rib_in::PathKey;
 use crate::counters::{Counters, Way};
+use crate::decide::Reason;
+use crate::export::Export;
 use crate::loc_rib::Candidate;
 use crate::peer::Peer;
 use crate::policy::Refusal;
 use crate::session::State;
-use crate::status::{Direction, FamilyCounts, PathStatus, PeerStatus, RoutesQuery, Stranger};
+use crate::status::{Direction, FamilyCounts, PathStatus, PeerStatus, RoutesQuery, Step, Stranger, Verdict};
 use crate::timers::Timer;
 
 impl Speaker {
@@ -78,10 +80,7 @@ impl Speaker {
         let own = self.shared.view.own.announced().iter().filter(|_| query.peer.is_none());
         let own = own.filter(|(own, _)| query.prefix.is_none_or(|wanted| wanted == **own));
         for (prefix, attributes) in own.take(query.limit) {
-            let mut status = bare(*prefix, None, "originated here".to_owned());
-            status.best = true;
-            describe(&mut status, attributes);
-            found.push(status);
+            found.push(own_path(*prefix, attributes));
         }
         for (prefix, candidates, set) in self.shared.rib.entries(query.prefix) {
             if found.len() >= query.limit || query.prefix.is_some_and(|wanted| wanted != prefix) {
@@ -104,9 +103,7 @@ impl Speaker {
             let best = candidate.reason == crate::Reason::Best;
             Some(of_candidate(prefix, peer_id, candidate, best, multipath))
         };
-        let of_refused = |(path, refusal): (&PathKey, &Refusal)| {
-            bare(path.0, Some(peer_id.clone()), self.shared.rules.words(*refusal))
-        };
+        let of_refused = |(path, refusal): (&PathKey, &Refusal)| self.refused_path(path, peer_id, *refusal);
         if let Some(prefix) = query.prefix {
             let accepted = peer.rib_in.accepted(&prefix).filter_map(|(path, _)| of_accepted(path));
             return accepted.chain(peer.rib_in.refused(&prefix).map(of_refused)).collect();
@@ -114,6 +111,16 @@ impl Speaker {
         let accepted = peer.rib_in.accepted_after(None).filter_map(|(path, _)| of_accepted(path));
         let refused = peer.rib_in.all_refused().map(of_refused);
         accepted.take(query.limit).chain(refused.take(query.limit)).collect()
+    }
+
+    /// A path that was refused: a word is all that is kept of it.
+    pub(super) fn refused_path(&self, (prefix, id): &PathKey, peer: &PeerId, refusal: Refusal) -> PathStatus {
+        let rules = &self.shared.rules;
+        let mut status = bare(*prefix, Some(peer.clone()), Verdict::Refused, rules.words(refusal));
+        status.step = Some(Step::Refused(refusal));
+        status.rule = rules.label(refusal).map(str::to_owned);
+        status.path_id = *id;
+        status
     }
 
     fn peer_status(&self, peer: &Peer) -> PeerStatus {
@@ -165,16 +172,27 @@ fn sent(peer: &Peer, query: &RoutesQuery) -> Vec<PathStatus> {
     let Some(link) = peer.furthest() else { return Vec::new() };
     let told = link.rib_out.told_from(query.prefix);
     let told = told.take_while(|(prefix, ..)| query.prefix.is_none_or(|wanted| wanted == *prefix));
-    let status = told.take(query.limit).map(|(prefix, _, export)| {
-        let mut status = bare(prefix, Some(peer.config.id.clone()), "announced".to_owned());
-        status.next_hop = Some(export.next_hop);
-        describe(&mut status, &export.attributes);
-        status
-    });
-    status.collect()
+    told.take(query.limit).map(|(prefix, id, export)| told_path(prefix, peer, id, export)).collect()
 }
 
-fn bare(prefix: Prefix, peer: Option<PeerId>, why: String) -> PathStatus {
+/// A prefix of our own that is announced.
+pub(super) fn own_path(prefix: Prefix, attributes: &Attributes) -> PathStatus {
+    let mut status = bare(prefix, None, Verdict::Own, "originated here".to_owned());
+    status.best = true;
+    describe(&mut status, attributes);
+    status
+}
+
+/// A path that a peer was told.
+pub(super) fn told_path(prefix: Prefix, peer: &Peer, id: u32, export: &Export) -> PathStatus {
+    let mut status = bare(prefix, Some(peer.config.id.clone()), Verdict::Announced, "announced".to_owned());
+    status.next_hop = Some(export.next_hop);
+    status.path_id = id;
+    describe(&mut status, &export.attributes);
+    status
+}
+
+pub(super) fn bare(prefix: Prefix, peer: Option<PeerId>, verdict: Verdict, why: String) -> PathStatus {
     PathStatus {
         prefix,
         peer,
@@ -188,15 +206,29 @@ fn bare(prefix: Prefix, peer: Option<PeerId>, why: String) -> PathStatus {
         multipath: false,
         stale: false,
         why,
+        verdict,
+        step: None,
+        rule: None,
+        path_id: 0,
     }
 }
 
-fn of_candidate(prefix: Prefix, peer: &PeerId, candidate: &Candidate, best: bool, multipath: bool) -> PathStatus {
-    let why = match candidate.ineligible {
-        Some(ineligible) => ineligible.to_string(),
-        None => candidate.reason.to_string(),
+pub(super) fn of_candidate(
+    prefix: Prefix,
+    peer: &PeerId,
+    candidate: &Candidate,
+    best: bool,
+    multipath: bool,
+) -> PathStatus {
+    let (verdict, step, why) = match (candidate.ineligible, candidate.reason) {
+        (Some(why), _) => (Verdict::Ineligible, Step::Ineligible(why), why.to_string()),
+        (None, reason @ Reason::Best) => (Verdict::Best, Step::Decision(reason), reason.to_string()),
+        (None, reason @ Reason::Multipath) => (Verdict::Multipath, Step::Decision(reason), reason.to_string()),
+        (None, reason) => (Verdict::Lost, Step::Decision(reason), reason.to_string()),
     };
-    let mut status = bare(prefix, Some(peer.clone()), why);
+    let mut status = bare(prefix, Some(peer.clone()), verdict, why);
+    status.step = Some(step);
+    status.path_id = candidate.path_id;
     status.next_hop = Some(candidate.route.next_hop);
     status.best = best;
     status.multipath = multipath;
@@ -205,7 +237,7 @@ fn of_candidate(prefix: Prefix, peer: &PeerId, candidate: &Candidate, best: bool
     status
 }
 
-fn describe(status: &mut PathStatus, attributes: &Attributes) {
+pub(super) fn describe(status: &mut PathStatus, attributes: &Attributes) {
     status.as_path = attributes.as_path.to_string();
     status.origin = attributes.origin.to_string();
     status.med = attributes.med;

@@ -178,6 +178,15 @@ impl Destinations {
         self.gateways.get(gateway)
     }
 
+    /// Did a gateway answer when it was last asked? `None`: nobody had to ask, or it has not answered yet.
+    pub(super) fn answers(&self, hop: &Hop) -> Option<bool> {
+        match self.resolved.get(hop)? {
+            Resolved::Yes => Some(true),
+            Resolved::No(_) => Some(false),
+            Resolved::Asked(_) => None,
+        }
+    }
+
     pub(super) fn of(&self, prefix: &Prefix) -> Option<&Destination> {
         self.all.get(prefix)
     }
@@ -500,32 +509,58 @@ impl Core {
         via: &Via,
         actual: Option<&Value>,
     ) -> Result<(), String> {
-        if let Some(node) = node {
-            self.announced(node, Plane::Native)?;
-        }
-        for key in plan::objects(via) {
-            if !self.reconcile.settled(&key) {
-                self.destinations.waiters.entry(key.clone()).or_default().insert(prefix);
-                return Err(format!("{key} is not in the kernel yet"));
+        let Err((key, why)) = self.native_whole(node, via, actual) else { return Ok(()) };
+        if let Some(key) = key {
+            self.destinations.waiters.entry(key.clone()).or_default().insert(prefix);
+            if let Key::Nexthop(hop) = key
+                && self.reconcile.settled(&Key::Nexthop(hop.clone()))
+                && !self.destinations.resolved.contains_key(&hop)
+            {
+                self.destinations.resolved.insert(hop.clone(), Resolved::Asked(now));
+                self.out.push(Effect::Kernel(kernel::Command::Resolve(vec![hop])));
             }
+        }
+        Err(why)
+    }
+
+    /// Is the native way whole? Else what is missing in words, and the object that it waits for.
+    fn native_whole(
+        &self,
+        node: Option<&NodeName>,
+        via: &Via,
+        actual: Option<&Value>,
+    ) -> Result<(), (Option<Key>, String)> {
+        if let Some(node) = node {
+            self.announced(node, Plane::Native).map_err(|why| (None, why))?;
+        }
+        if let Some(key) = plan::objects(via).into_iter().find(|key| !self.reconcile.settled(key)) {
+            let why = format!("{key} is not in the kernel yet");
+            return Err((Some(key), why));
         }
         if matches!(actual, Some(Value::Route { via: actual, .. }) if actual == via) {
             return Ok(());
         }
         let Via::Hops(hops) = via else { return Ok(()) };
-        for hop in hops.iter() {
-            let state = self.destinations.resolved.get(hop).copied();
-            if state == Some(Resolved::Yes) {
-                continue;
-            }
-            self.destinations.waiters.entry(Key::Nexthop(hop.clone())).or_default().insert(prefix);
-            if state.is_none() {
-                self.destinations.resolved.insert(hop.clone(), Resolved::Asked(now));
-                self.out.push(Effect::Kernel(kernel::Command::Resolve(vec![hop.clone()])));
-            }
-            return Err(format!("next hop {hop} does not answer yet"));
+        match hops.iter().find(|hop| self.destinations.resolved.get(*hop) != Some(&Resolved::Yes)) {
+            Some(hop) => Err((Some(Key::Nexthop(hop.clone())), format!("next hop {hop} does not answer yet"))),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Overlay and native: is the way to a destination whole, else what is missing.
+    pub(super) fn ways_to(&self, prefix: Prefix) -> [Result<(), String>; 2] {
+        let claim = self.claims.all.get(&PodCidr(prefix));
+        let actual = self.reconcile.tracker().actual(&Key::Route(prefix));
+        let native = match self.stance().stand.has(Plane::Native) {
+            false => Err("the native plane does not stand here".to_owned()),
+            true => plan::native_via(&self.links, &self.native_paths(&prefix)).and_then(|via| {
+                self.native_whole(claim.map(|claim| &claim.node), &via, actual).map_err(|(_, why)| why)
+            }),
+        };
+        let mut ways = [Ok(()), Ok(())];
+        ways[Plane::Overlay as usize] = self.overlay_usable(claim);
+        ways[Plane::Native as usize] = native;
+        ways
     }
 
     /// Does the digest say that `node` receives on `plane`?

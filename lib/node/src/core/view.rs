@@ -1,6 +1,7 @@
 //! Documents for people and programs, read off the core's state; asking changes nothing.
 
 mod bgp_docs;
+mod explain;
 mod kernel_docs;
 mod metrics_docs;
 
@@ -52,8 +53,13 @@ impl Core {
             Query::BgpRoutes { direction, peer, prefix, limit } => {
                 Doc::BgpRouteList(self.bgp_routes_doc(*direction, peer.clone(), *prefix, *limit))
             }
+            Query::BgpWhy { prefix, direction, peer } => match self.bgp_why_doc(*prefix, *direction, peer.as_ref()) {
+                Ok(routes) => Doc::BgpRouteList(routes),
+                Err(why) => return Answer::Refused(why),
+            },
             Query::Vxlan => Doc::Vxlan(Box::new(self.vxlan_doc())),
             Query::Routes { diff } => Doc::RouteList(self.routes_doc(*diff)),
+            Query::RouteExplain { address } => Doc::RouteExplain(Box::new(self.explain_doc(*address))),
             Query::Config => Doc::Config(Box::new(self.config_doc(wall, origins))),
             Query::Metrics => Doc::Metrics(Box::new(self.metrics_doc(wall))),
             Query::Ready => {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::config::Config;
-use model::kernel::{Device, Key, LinkInfo, Value, Via};
+use model::kernel::{Device, Key, LinkInfo, Value, Via, Write};
 use model::{ClusterPool, Digest, Moment, NodeName, NodePhase, Owner, Plane, PodCidr, Uid, Wish};
 use node::record::{Head, Recorder};
 use node::{Core, Effect, Event, Identity};
@@ -60,6 +60,8 @@ pub(crate) struct SimNode {
     pub(crate) ended: Option<String>,
     life: u64,
     listening: bool,
+    holds_writes: bool,
+    held_writes: Vec<Vec<Write>>,
     links: Vec<LinkInfo>,
     /// Deliveries to one node keep their order per source.
     last: BTreeMap<&'static str, Moment>,
@@ -144,6 +146,8 @@ impl World {
                 ended: None,
                 life: 0,
                 listening: false,
+                holds_writes: false,
+                held_writes: Vec::new(),
                 links,
                 last: BTreeMap::new(),
             });
@@ -264,6 +268,20 @@ impl World {
         self.mail(index, "kernel", Event::Kernel(kernel::Event::Changed(key, value)));
     }
 
+    /// Tells a node something out of turn.
+    pub(crate) fn say(&mut self, index: usize, event: Event) {
+        self.tell(index, event);
+    }
+
+    /// A node's kernel takes what it is told to write, but does not get to it.
+    pub(crate) fn hold_writes(&mut self, index: usize, held: bool) {
+        let node = &mut self.nodes[index];
+        node.holds_writes = held;
+        for writes in std::mem::take(&mut node.held_writes) {
+            self.perform(index, Effect::Kernel(kernel::Command::Write(writes)));
+        }
+    }
+
     fn mail(&mut self, to: usize, source: &'static str, event: Event) {
         let delay = Duration::from_micros(50 + self.dice.roll(3_000));
         let node = &mut self.nodes[to];
@@ -299,6 +317,9 @@ impl World {
                 let ours = self.nodes[index].kernel.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
                 let links = self.nodes[index].links.clone();
                 self.mail(index, "kernel", Event::Kernel(kernel::Event::ReadBack { ours, foreign: Vec::new(), links }));
+            }
+            Effect::Kernel(kernel::Command::Write(writes)) if self.nodes[index].holds_writes => {
+                self.nodes[index].held_writes.push(writes);
             }
             Effect::Kernel(kernel::Command::Write(writes)) => {
                 let kernel = &mut self.nodes[index].kernel;

@@ -205,6 +205,9 @@ pub struct BgpRoutes {
     pub items: Vec<BgpRoute>,
     /// Were there more than the asked-for limit?
     pub truncated: bool,
+    /// Asked why, and nothing is known of the prefix: the longest one around it of which something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub around: Option<Prefix>,
 }
 
 /// One path.
@@ -235,6 +238,43 @@ pub struct BgpRoute {
     pub stale: bool,
     /// Which step decided, or why it is no candidate: `lost: longer AS path`, `refused: default route`; for people.
     pub why: String,
+    /// What became of it; `null` from a daemon that does not say.
+    #[serde(default)]
+    pub verdict: Option<RouteVerdict>,
+    /// The step of the decision or the check that decided, as one word for programs: `localPref`, `asLoop`, `policy`,
+    /// `notBest`, …; `null` if none had to.
+    #[serde(default)]
+    pub step: Option<String>,
+    /// The rule of a policy that accepted (told with `--why` only), refused or withheld it: `policy from-tor, rule services`.
+    #[serde(default)]
+    pub rule: Option<String>,
+    /// Path identifier (RFC 7911): the peer's, or for `out` ours; `null` without.
+    #[serde(default)]
+    pub path_id: Option<u32>,
+}
+
+/// What became of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RouteVerdict {
+    /// The best one.
+    Best,
+    /// Forwards beside the best one.
+    Multipath,
+    /// Another one is better.
+    Lost,
+    /// Accepted, and no candidate.
+    Ineligible,
+    /// Not accepted.
+    Refused,
+    /// Our own.
+    Own,
+    /// The peer holds it.
+    Announced,
+    /// The peer is about to hear of it.
+    Pending,
+    /// The peer is not told, or of our own and told to nobody.
+    Withheld,
 }
 
 /// ORIGIN (RFC 4271 section 5.1.1).

@@ -22,6 +22,7 @@ pub fn all() -> Vec<Doc> {
         Doc::BgpRouteList(bgp_routes()),
         Doc::Vxlan(Box::new(vxlan())),
         Doc::RouteList(routes()),
+        Doc::RouteExplain(Box::new(explain())),
         Doc::Config(Box::new(config())),
         Doc::Metrics(Box::new(metrics())),
         Doc::Ready(Ready { ready: false, reasons: vec!["no claim in pool 10.244.0.0/16 yet".into()] }),
@@ -350,6 +351,10 @@ fn bgp_routes() -> BgpRoutes {
         multipath: true,
         stale: false,
         why: "best".into(),
+        verdict: Some(RouteVerdict::Best),
+        step: Some("best".into()),
+        rule: Some("policy from-tor, rule 1".into()),
+        path_id: Some(7),
     };
     let own = BgpRoute {
         prefix: prefix("fd00:10:244:1::/64"),
@@ -364,8 +369,12 @@ fn bgp_routes() -> BgpRoutes {
         multipath: false,
         stale: true,
         why: "refused: our own pod CIDR".into(),
+        verdict: Some(RouteVerdict::Refused),
+        step: Some("ownPodCidr".into()),
+        rule: None,
+        path_id: None,
     };
-    BgpRoutes { direction: RouteDirection::In, items: vec![best, own], truncated: true }
+    BgpRoutes { direction: RouteDirection::In, items: vec![best, own], truncated: true, around: None }
 }
 
 fn vxlan() -> VxlanDoc {
@@ -409,6 +418,78 @@ fn routes() -> Routes {
         }],
         ok: 3,
         total: 4,
+    }
+}
+
+fn explain() -> ExplainDoc {
+    let VxlanDoc { fdb, neighbours, .. } = vxlan();
+    let way = "via fe80::42:acff:fe11:2 dev biplane.vxlan src 10.244.1.2".to_owned();
+    ExplainDoc {
+        address: ip("10.244.2.7"),
+        node: node("n1"),
+        verdict: ExplainVerdict::Carried,
+        summary: "10.244.2.7 goes to node n2 by vxlan, as the fallback: no BGP path".into(),
+        pool: Some(prefix("10.244.0.0/16")),
+        claim: Some(ExplainClaim {
+            pod_cidr: cidr("10.244.2.0/24"),
+            node: node("n2"),
+            own: false,
+            underlay: vec![ip("192.0.2.2"), ip("2001:db8::2")],
+            stands: Some(PlaneSet::only(Plane::Overlay)),
+            gone: false,
+        }),
+        carry: Some(ExplainCarry {
+            prefix: prefix("10.244.2.0/24"),
+            plane: Some(Plane::Overlay),
+            preferred: Plane::Native,
+            state: StateName::Steady,
+            fallback: true,
+            why: Some("no BGP path".into()),
+            planes: vec![
+                ExplainPlane { plane: Plane::Overlay, stands: true, sends: true, usable: true, why: None },
+                ExplainPlane {
+                    plane: Plane::Native,
+                    stands: true,
+                    sends: true,
+                    usable: false,
+                    why: Some("no BGP path".into()),
+                },
+            ],
+        }),
+        routes: vec![
+            ExplainRoute {
+                prefix: prefix("10.244.2.0/24"),
+                ours: true,
+                desired: Some(way.clone()),
+                actual: Some(way),
+                state: ObjectState::Ok,
+                error: None,
+            },
+            ExplainRoute {
+                prefix: prefix("10.244.0.0/16"),
+                ours: false,
+                desired: None,
+                actual: Some("protocol static, metric 0, via 10.0.0.1 dev eth0".into()),
+                state: ObjectState::Foreign,
+                error: Some("File exists".into()),
+            },
+        ],
+        hops: vec![ExplainHop {
+            gateway: Some(ip("fe80::42:acff:fe11:2")),
+            device: device("biplane.vxlan"),
+            state: ObjectState::Ok,
+            answers: Some(true),
+        }],
+        overlay: Some(ExplainOverlay {
+            device: device("biplane.vxlan"),
+            link: LinkState::Up,
+            mac: "02:42:ac:11:00:02".parse().unwrap(),
+            neighbour: neighbours.into_iter().next(),
+            fdb: fdb.into_iter().next(),
+        }),
+        bgp_prefix: Some(prefix("10.244.2.0/24")),
+        paths: bgp_routes().items.into_iter().take(1).collect(),
+        problems: vec!["the neighbour entry on biplane.vxlan is stray".into()],
     }
 }
 

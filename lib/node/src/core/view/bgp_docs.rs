@@ -97,25 +97,87 @@ impl Core {
         let mut paths = self.native.speaker.routes(query);
         let truncated = paths.len() > limit;
         paths.truncate(limit);
-        let items = paths.into_iter().map(|path| doc::BgpRoute {
-            prefix: path.prefix,
-            peer: path.peer,
-            next_hop: path.next_hop,
-            as_path: path.as_path,
-            origin: match path.origin.as_str() {
-                "igp" => doc::Origin::Igp,
-                "egp" => doc::Origin::Egp,
-                _ => doc::Origin::Incomplete,
-            },
-            med: path.med,
-            local_pref: path.local_pref,
-            communities: path.communities,
-            best: path.best,
-            multipath: path.multipath,
-            stale: path.stale,
-            why: path.why,
-        });
-        doc::BgpRoutes { direction, items: items.collect(), truncated }
+        let items = paths.into_iter().map(route_doc).collect();
+        doc::BgpRoutes { direction, items, truncated, around: None }
+    }
+
+    /// Every path of a prefix and what decided about it, or what a peer is told of it and why.
+    ///
+    /// # Errors
+    /// There is no such peer.
+    pub(super) fn bgp_why_doc(
+        &self,
+        prefix: Prefix,
+        direction: doc::RouteDirection,
+        peer: Option<&PeerId>,
+    ) -> Result<doc::BgpRoutes, String> {
+        let speaker = &self.native.speaker;
+        let paths = match (direction, peer) {
+            (doc::RouteDirection::Out, Some(peer)) => speaker.explain_out(&prefix, peer),
+            (doc::RouteDirection::Out, None) => return Err("who is told? name a peer".to_owned()),
+            (_, Some(id)) if speaker.peers().iter().all(|known| known.id != *id) => None,
+            (_, peer) => Some(speaker.explain(&prefix, peer)),
+        };
+        let paths = paths.ok_or_else(|| {
+            let known = speaker.peers();
+            let there: Vec<String> = known.iter().take(20).map(|known| known.id.to_string()).collect();
+            let more = if known.len() > there.len() { ", …; see `biplane bgp peers`" } else { "" };
+            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+            format!("no peer {}; there are {there}{more}", peer.map(PeerId::to_string).unwrap_or_default())
+        })?;
+        let around = if paths.is_empty() { speaker.around(&prefix).filter(|at| *at != prefix) } else { None };
+        let items = paths.into_iter().map(route_doc).collect();
+        Ok(doc::BgpRoutes { direction, items, truncated: false, around })
+    }
+}
+
+pub(super) fn route_doc(path: bgp::PathStatus) -> doc::BgpRoute {
+    doc::BgpRoute {
+        prefix: path.prefix,
+        peer: path.peer,
+        next_hop: path.next_hop,
+        as_path: path.as_path,
+        origin: match path.origin.as_str() {
+            "igp" => doc::Origin::Igp,
+            "egp" => doc::Origin::Egp,
+            _ => doc::Origin::Incomplete,
+        },
+        med: path.med,
+        local_pref: path.local_pref,
+        communities: path.communities,
+        best: path.best,
+        multipath: path.multipath,
+        stale: path.stale,
+        why: path.why,
+        verdict: Some(match path.verdict {
+            bgp::Verdict::Best => doc::RouteVerdict::Best,
+            bgp::Verdict::Multipath => doc::RouteVerdict::Multipath,
+            bgp::Verdict::Lost => doc::RouteVerdict::Lost,
+            bgp::Verdict::Ineligible => doc::RouteVerdict::Ineligible,
+            bgp::Verdict::Refused => doc::RouteVerdict::Refused,
+            bgp::Verdict::Own => doc::RouteVerdict::Own,
+            bgp::Verdict::Announced => doc::RouteVerdict::Announced,
+            bgp::Verdict::Pending => doc::RouteVerdict::Pending,
+            bgp::Verdict::Withheld => doc::RouteVerdict::Withheld,
+        }),
+        step: path.step.map(|step| match step {
+            bgp::Step::Decision(reason) => word(&reason),
+            bgp::Step::Ineligible(why) => word(&why),
+            bgp::Step::Refused(why) => word(&why),
+            bgp::Step::Withheld(why) => word(&why),
+            bgp::Step::Untold(why) => word(&why),
+        }),
+        rule: path.rule,
+        path_id: (path.path_id != 0).then_some(path.path_id),
+    }
+}
+
+/// An enum's word, without what a variant holds.
+fn word(step: &impl serde::Serialize) -> String {
+    match serde_json::to_value(step) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(serde_json::Value::Object(fields)) => fields.into_iter().next().map(|(word, _)| word).unwrap_or_default(),
+        _ => String::new(),
     }
 }
 

@@ -142,7 +142,7 @@ impl Core {
         keys
     }
 
-    fn object_state(&self, key: &Key) -> doc::ObjectState {
+    pub(super) fn object_state(&self, key: &Key) -> doc::ObjectState {
         let tracker = self.reconcile.tracker();
         match (tracker.desired(key), tracker.actual(key)) {
             (Some(d), Some(a)) if d == a => doc::ObjectState::Ok,
@@ -163,7 +163,7 @@ impl Core {
     }
 }
 
-fn route_words(value: &Value) -> String {
+pub(super) fn route_words(value: &Value) -> String {
     match value {
         Value::Route { via, src: Some(src) } if matches!(via, Via::Hops(_)) => format!("{via} src {src}"),
         Value::Route { via, .. } => via.to_string(),
