@@ -188,6 +188,16 @@ pub(crate) enum BgpCommand {
     Down(DownArgs),
     /// Paths, and why the ones that are not used are not
     Routes(RoutesArgs),
+    /// Announce a prefix of bgp.originate: it can be forwarded from now on
+    Advertise {
+        /// The prefix
+        prefix: Prefix,
+    },
+    /// Withdraw a prefix of bgp.originate, and hold it back until it is advertised or the daemon starts anew
+    Suppress {
+        /// The prefix
+        prefix: Prefix,
+    },
     /// Policies of the configuration
     #[command(subcommand)]
     Policy(PolicyCommand),

@@ -79,6 +79,12 @@ fn ask(socket: &Path, command: Command) -> Result<(), Failure> {
                 BgpCommand::Down(DownArgs { peer, text })
                 | BgpCommand::Peer(PeerArgs { action: Some(PeerAction::Down(DownArgs { peer, text })), .. }),
             ) => operate(&client, &Operation::BgpPeer { peer, up: false, text }).await,
+            Command::Bgp(BgpCommand::Advertise { prefix }) => {
+                operate(&client, &Operation::Advertise { prefix, on: true }).await
+            }
+            Command::Bgp(BgpCommand::Suppress { prefix }) => {
+                operate(&client, &Operation::Advertise { prefix, on: false }).await
+            }
             Command::Node(NodeCommand::Drain(args)) => drain::run(&client, &args).await,
             Command::Node(NodeCommand::Undrain) => operate(&client, &Operation::Undrain).await,
             Command::Config(ConfigCommand::Reload) => operate(&client, &Operation::Reload).await,

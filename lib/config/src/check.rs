@@ -15,6 +15,7 @@ pub(crate) fn check(walk: &mut Walk, root: &Item, config: &Config, main: &str) -
     pools(walk, root, config);
     node(walk, root, config);
     bgp(walk, root, config);
+    originate(walk, root, config);
     socket(walk, root, config);
     mtus(walk, root, config);
     crate::policies::check(walk, root, config);
@@ -124,6 +125,44 @@ fn bgp(walk: &mut Walk, root: &Item, config: &Config) {
                 let said = format!("{local} is the peer's own address; expected one of this node");
                 walk.refuse(&format!("{key}.localAddress"), &place("localAddress"), &said);
             }
+        }
+    }
+}
+
+/// A prefix that attracts what belongs to another node, or that can never be announced.
+fn originate(walk: &mut Walk, root: &Item, config: &Config) {
+    let Some(list) = root.key("bgp").and_then(|it| it.key("originate")) else { return };
+    for (nth, wanted) in config.bgp.originate.iter().enumerate() {
+        let Some((at, item)) = list.nth(nth) else { continue };
+        let key = format!("bgp.originate[{at}]");
+        let place = |key: &str| item.key(key).unwrap_or(item).place.clone();
+        let prefix = wanted.prefix;
+        let earlier = config.bgp.originate.iter().take(nth).position(|other| other.prefix == prefix);
+        if let Some((before, it)) = earlier.and_then(|before| list.nth(before)) {
+            let there = it.place.origin();
+            let said = format!("{prefix} is bgp.originate[{before}] too ({there}); expected each prefix once");
+            walk.refuse(&format!("{key}.prefix"), &place("prefix"), &said);
+        }
+        let holds_slices = |pool: &ClusterPool| {
+            prefix.covers(&pool.cidr) || (pool.cidr.covers(&prefix) && prefix.len() <= pool.node_len)
+        };
+        let holds = config.pools.iter().any(holds_slices);
+        for (name, on) in [("aggregate", wanted.aggregate), ("summaryOnly", wanted.summary_only)] {
+            if on && !holds {
+                let said = format!("no pod CIDR can lie inside {prefix}; expected a prefix around slices of a pool");
+                walk.refuse(&format!("{key}.{name}"), &place(name), &said);
+            }
+        }
+        let pool = config.pools.iter().find(|pool| pool.cidr.covers(&prefix));
+        if let Some(pool) = pool.filter(|_| !wanted.aggregate) {
+            let cure = match holds {
+                true => {
+                    "expected `aggregate: true` beside it, so that it is announced only while a pod CIDR of this node is inside"
+                }
+                false => "expected a prefix outside the pools: pod CIDRs are announced by themselves",
+            };
+            let said = format!("{prefix} lies in the pool {}, where pods of other nodes may be; {cure}", pool.cidr);
+            walk.refuse(&format!("{key}.prefix"), &place("prefix"), &said);
         }
     }
 }

@@ -288,6 +288,7 @@ const ORIGINATE: &[Field] = &[
     leaf("med", Leaf::Int { min: 0, max: u32::MAX as u64, unit: "" }, "MULTI_EXIT_DISC."),
     leaf("aggregate", Leaf::Bool, "Announce it only while a pod CIDR of this node lies inside."),
     leaf("summaryOnly", Leaf::Bool, "Announce the pod CIDRs inside to nodes only, as long as it is announced."),
+    leaf("suppressed", Leaf::Bool, "Hold it back until `biplane bgp advertise` says that it can be forwarded."),
 ];
 
 const ADD_PATH: &[Field] = &[

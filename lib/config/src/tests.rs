@@ -89,6 +89,7 @@ bgp:
       med: 5
       aggregate: true
       summaryOnly: true
+      suppressed: true
   peers:
     - {address: 192.0.2.2, asn: 65001}
     - address: "fd00::2"
@@ -431,6 +432,27 @@ fn peers() {
             "c.yaml:8:17: bgp.peers[2].address: 192.0.2.1 is bgp.peers[1] too (c.yaml:7); expected each address once",
             "c.yaml:9:17: bgp.peers[3].address: 192.0.2.9 is this node's own node.address; expected the address of another speaker",
             "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, port, asn, localAddress, passive, passwordFile, holdTime, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, role, roleStrict, gracefulRestart, description, import, export, nodes, localAsn, nextHop, addPath, client; did you mean `asn`?",
+        ],
+    )]);
+}
+
+/// What is announced must neither draw other nodes' packets here nor be a summary of nothing.
+#[test]
+fn originated_prefixes() {
+    let originate = |list: &str| with(&format!("bgp:\n  originate:\n{list}"));
+    let fine = "    - {prefix: 198.51.100.7/32}\n    - {prefix: 10.244.0.0/20, aggregate: true, summaryOnly: true}\n    - {prefix: 10.0.0.0/8}\n    - {prefix: 10.244.3.0/24, aggregate: true}\n";
+    assert!(load(&[yaml("c.yaml", &originate(fine))]).is_ok());
+    refuses(&[(
+        &originate(
+            "    - {prefix: 198.51.100.7/32}\n    - {prefix: 198.51.100.7/32, med: 1}\n    - {prefix: 192.0.2.0/24, aggregate: true, summaryOnly: true}\n    - {prefix: 10.244.3.0/24}\n    - {prefix: 10.244.3.7/32}\n    - {prefix: 10.244.3.8/32, aggregate: true}\n",
+        ),
+        &[
+            "c.yaml:6:16: bgp.originate[1].prefix: 198.51.100.7/32 is bgp.originate[0] too (c.yaml:5); expected each prefix once",
+            "c.yaml:7:44: bgp.originate[2].aggregate: no pod CIDR can lie inside 192.0.2.0/24; expected a prefix around slices of a pool",
+            "c.yaml:7:63: bgp.originate[2].summaryOnly: no pod CIDR can lie inside 192.0.2.0/24; expected a prefix around slices of a pool",
+            "c.yaml:8:16: bgp.originate[3].prefix: 10.244.3.0/24 lies in the pool 10.244.0.0/16, where pods of other nodes may be; expected `aggregate: true` beside it, so that it is announced only while a pod CIDR of this node is inside",
+            "c.yaml:9:16: bgp.originate[4].prefix: 10.244.3.7/32 lies in the pool 10.244.0.0/16, where pods of other nodes may be; expected a prefix outside the pools: pod CIDRs are announced by themselves",
+            "c.yaml:10:45: bgp.originate[5].aggregate: no pod CIDR can lie inside 10.244.3.8/32; expected a prefix around slices of a pool",
         ],
     )]);
 }

@@ -82,6 +82,9 @@ pub struct OriginateConfig {
     /// Pod CIDRs inside are announced to nodes only.
     #[serde(default)]
     pub summary_only: bool,
+    /// Held back from the start of the daemon until it is said that the prefix can be forwarded.
+    #[serde(default)]
+    pub suppressed: bool,
 }
 
 /// Which next hop a peer is given.

@@ -15,6 +15,7 @@ mod mesh;
 mod native;
 mod peers;
 mod restart;
+mod services;
 mod stats;
 mod view;
 
@@ -146,6 +147,7 @@ impl Core {
                 }
             }
             Event::PodsInstalled(result) => self.handle_pods_installed(now, result),
+            Event::Advertise { prefix, on } => self.handle_advertise(now, prefix, on),
             Event::Operator(number, operation) => self.handle_operation(now, number, operation),
             Event::Timeout => self.native.speaker.handle_timeout(now),
             Event::Terminate => return self.handle_terminate(now),

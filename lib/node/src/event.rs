@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use model::config::Config;
-use model::{NodeName, PodCidr, Uid};
+use model::{NodeName, PodCidr, Prefix, Uid};
 use serde::{Deserialize, Serialize};
 
 /// Who this daemon is; fixed for its life.
@@ -47,6 +47,14 @@ pub enum Event {
     Underlay(Vec<IpAddr>),
     /// The conflist for the container runtime was written (true), was right already, or could not be written.
     PodsInstalled(Result<bool, String>),
+    /// A prefix of our own can be forwarded from now on (true), or cannot; whatever of it is configured is announced or
+    /// held back accordingly. Can be said before the prefix is configured.
+    Advertise {
+        /// Which.
+        prefix: Prefix,
+        /// Can it be forwarded?
+        on: bool,
+    },
     /// The operator asks through the socket; answered by [`Effect::Answer`] with the same number.
     Operator(u64, status::Operation),
     /// A deadline of [`crate::Core::poll_timeout`] has come.

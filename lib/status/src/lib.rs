@@ -120,6 +120,13 @@ pub enum Operation {
         /// What the other end is told when it goes down; may be empty.
         text: String,
     },
+    /// A prefix of `bgp.originate` can be forwarded from now on, and is announced; or it cannot, and is withdrawn.
+    Advertise {
+        /// Which.
+        prefix: Prefix,
+        /// Announce it; else hold it back.
+        on: bool,
+    },
     /// Move traffic away from this node's sessions, then close them (RFC 8326).
     Drain {
         /// Close them even if packets have no other way.

@@ -269,6 +269,10 @@ impl Core {
                 };
                 self.out.push(Effect::Answer(number, answer));
             }
+            status::Operation::Advertise { prefix, on } => {
+                let answer = self.advertise(now, prefix, on);
+                self.out.push(Effect::Answer(number, answer));
+            }
             status::Operation::Drain { force } => self.handle_drain(now, number, force),
             status::Operation::Undrain => self.handle_undrain(now, number),
             // The loop reads files; it answers this one before it comes here.

@@ -35,6 +35,10 @@ pub(super) struct Native {
     listening: Option<Result<(), String>>,
     port: Option<u16>,
     pub(super) originated: BTreeSet<Prefix>,
+    /// What was said of prefixes of our own: can they be forwarded?
+    pub(super) forwardable: BTreeMap<Prefix, bool>,
+    /// Prefixes that the speaker was told to hold back.
+    pub(super) held_back: BTreeSet<Prefix>,
     /// Families of which routes were found at the start, until the first session is to open.
     pub(super) kept: BTreeSet<Family>,
     /// Compiled once for each configuration.
@@ -55,6 +59,8 @@ impl Native {
             listening: None,
             port: None,
             originated: BTreeSet::new(),
+            forwardable: BTreeMap::new(),
+            held_back: BTreeSet::new(),
             kept: BTreeSet::new(),
             policies: bgp::policies(&config.bgp, &config.pools),
             meeting: Meeting::default(),
@@ -214,7 +220,9 @@ impl Core {
         }
         let mut settings = settings(&self.identity, &self.config, &self.underlay(), self.peers());
         settings.reflector = self.cluster_id(settings.router_id.0);
+        self.hold_back(now);
         self.native.speaker.handle_config(now, settings);
+        self.let_go(now);
     }
 
     pub(super) fn handle_peering(&mut self, now: Moment, event: peering::Event) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use model::Plane;
+use model::config::Config;
 use model::kernel::{Device, Foreign, Key, Value, Via};
 use status::Query;
 use status::doc::{BgpRoutes, Doc, ExplainDoc, ExplainVerdict, ObjectState, RouteDirection, RouteVerdict};
@@ -169,4 +170,58 @@ fn the_fallback_and_its_reason_are_explained() {
     let words = format!("{address} goes to node n1 by vxlan, as the fallback: ");
     assert!(found.summary.starts_with(&words), "{}", found.summary);
     assert!(carry.why.is_some() && !carry.planes[1].usable, "{carry:?}");
+}
+
+/// Two routers' worth of daemons, each a plain iBGP peer of the other: what one is not told, it does not even refuse.
+fn with_service(config: &mut Config) {
+    config.mode = Plane::Native;
+    config.bgp.mesh = false;
+    let text = "mode: bgp\npools: [{cidr: 10.244.0.0/16, nodePrefix: 24}]\nbgp:\n  peers: [{address: 10.0.0.1, asn: 64512}, \
+                {address: 10.0.0.2, asn: 64512}]\n  originate: [{prefix: 198.51.100.7/32, suppressed: true}]\n";
+    let source = config::Source { name: "f".to_owned(), text: config::Text::Yaml(text.to_owned()) };
+    let loaded = config::load(&[source]).unwrap().config;
+    config.bgp.originate = loaded.bgp.originate;
+    config.bgp.peers = loaded.bgp.peers;
+    config.bgp.peers.retain(|peer| !config.node.addresses.contains(&peer.address));
+}
+
+/// Nothing is announced before it is said that it can be forwarded; what no longer can is withdrawn; a restarted daemon
+/// waits for the word again; and the run replays.
+#[test]
+fn a_service_is_announced_only_while_it_can_be_forwarded() {
+    let mut world = World::recorded_with(8, 2, with_service);
+    world.run_until(5 * MINUTE, |world| world.all_on(Plane::Native));
+    const SERVICE: &str = "198.51.100.7/32";
+    // Whatever node 0 tells is at least refused there, as it is no slice.
+    let heard = |world: &World| why(world, 1, SERVICE, RouteDirection::In, Some("10.0.0.1")).unwrap().items.len();
+    let said = |world: &World| why(world, 0, SERVICE, RouteDirection::Out, Some("10.0.0.2")).unwrap().items.remove(0);
+    world.run_for(MINUTE);
+    assert_eq!(heard(&world), 0);
+    assert_eq!(said(&world).step.as_deref(), Some("heldBack"));
+    let advertise = |on| node::Event::Advertise { prefix: SERVICE.parse().unwrap(), on };
+    let operate = |on| node::Event::Operator(7, status::Operation::Advertise { prefix: SERVICE.parse().unwrap(), on });
+    for (tell, on) in
+        [(advertise(true), true), (advertise(false), false), (operate(true), true), (operate(false), false)]
+    {
+        world.say(0, tell);
+        world.run_for(MINUTE);
+        assert_eq!(heard(&world), usize::from(on));
+        assert_eq!(said(&world).verdict == Some(RouteVerdict::Announced), on);
+    }
+    world.say(0, operate(true));
+    world.run_for(MINUTE);
+    // Another configuration changes nothing about it; without the prefix it goes, and a prefix that comes anew is held.
+    world.configure(0, |config| config.bgp.originate[0].med = Some(7));
+    world.run_for(MINUTE);
+    assert_eq!(heard(&world), 1);
+    world.kill(0);
+    world.start(0);
+    world.run_until(5 * MINUTE, |world| world.all_on(Plane::Native));
+    world.run_for(5 * MINUTE);
+    assert_eq!(heard(&world), 0, "the new process has not been told yet");
+    for node in &world.nodes {
+        for tape in &node.tapes {
+            assert_eq!(node::record::replay(&tape.bytes()[..]).unwrap().1, None);
+        }
+    }
 }

@@ -108,7 +108,12 @@ impl World {
 
     /// The same, and every daemon's run is recorded.
     pub(crate) fn recorded(seed: u64, nodes: usize) -> World {
-        World::build(seed, nodes, true, |_| {})
+        World::recorded_with(seed, nodes, |_| {})
+    }
+
+    /// The same, with other settings.
+    pub(crate) fn recorded_with(seed: u64, nodes: usize, settings: impl Fn(&mut Config)) -> World {
+        World::build(seed, nodes, true, settings)
     }
 
     fn build(seed: u64, nodes: usize, recording: bool, settings: impl Fn(&mut Config)) -> World {
