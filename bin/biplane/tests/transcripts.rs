@@ -150,20 +150,7 @@ fn reply(docs: &[Doc], request: &Request, looks: &mut usize) -> Answer {
         Request::Operate(operation) => return Answer::Said(format!("{operation:?}")),
         Request::Query(query) => query,
     };
-    let kind = match query {
-        Query::Status => "Status",
-        Query::Nodes => "NodeList",
-        Query::Mode => "Mode",
-        Query::Ipam => "Ipam",
-        Query::BgpPeers => "BgpPeerList",
-        Query::BgpRoutes { .. } | Query::BgpWhy { .. } => "BgpRouteList",
-        Query::Vxlan => "Vxlan",
-        Query::Routes { .. } => "RouteList",
-        Query::RouteExplain { .. } => "RouteExplain",
-        Query::Config => "Config",
-        Query::Metrics => "Metrics",
-        Query::Ready => "Ready",
-    };
+    let kind = query.kind();
     let Some(doc) = docs.iter().find(|doc| doc.kind() == kind) else {
         return Answer::Doc(Box::new(docs.first().unwrap().clone()));
     };

@@ -2,28 +2,20 @@
 
 use std::time::Duration;
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// Draws, and what is made of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Chance(model::Chance);
 
 impl Chance {
     pub(crate) fn new(seed: u64) -> Chance {
-        Chance(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Chance(model::Chance::new(seed))
     }
 
     /// Any 32 bits but 0.
     pub(crate) fn discriminator(&mut self) -> u32 {
         loop {
             // The upper half, which is as good as the lower.
-            let drawn = u32::try_from(self.next() >> 32).unwrap_or(0);
+            let drawn = u32::try_from(self.0.draw() >> 32).unwrap_or(0);
             if drawn != 0 {
                 return drawn;
             }
@@ -34,7 +26,7 @@ impl Chance {
     /// or the peer's detection time would run out on a packet that is not even late.
     pub(crate) fn jitter(&mut self, interval: Duration, multiplier: u8) -> Duration {
         let most = if multiplier == 1 { 15 } else { 25 };
-        let parts = u32::try_from(self.next() % 1025).unwrap_or(0);
+        let parts = u32::try_from(self.0.draw() % 1025).unwrap_or(0);
         interval / 4 * 3 + interval * most / 100 / 1024 * parts
     }
 }

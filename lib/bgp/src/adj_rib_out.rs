@@ -128,6 +128,11 @@ impl AdjRibOut {
         !self.held.is_empty()
     }
 
+    /// Number of prefixes of which something is held back.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// What was held back may go.
     pub(crate) fn release(&mut self) {
         self.quiet = false;

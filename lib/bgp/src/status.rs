@@ -71,6 +71,8 @@ pub struct PeerStatus {
     pub end_of_rib: BTreeSet<Family>,
     /// What last went wrong, in words, and when.
     pub last_error: Option<(Moment, String)>,
+    /// What the operator should know of it, in words: near its bound, refused paths, announcements that wait.
+    pub warnings: Vec<String>,
     /// Messages received since the peer was configured.
     pub messages_in: u64,
     /// Messages sent since the peer was configured.

@@ -430,3 +430,28 @@ fn what_waits_and_what_the_session_cannot_carry_is_named() {
     hand.wait(31);
     assert_eq!(row(&hand, "10.244.50.0/24", 2).0, Verdict::Announced);
 }
+
+/// What the operator should know of a peer that works stands with it, and goes when it is over.
+#[test]
+fn a_peer_has_its_warnings() {
+    let mut own = config(1, AS, &[(2, 65002)]);
+    own.peers[0].max_prefixes = 4;
+    own.peers[0].min_advertisement_interval = Duration::from_secs(30);
+    let mut hand = Hand::new(own);
+    let conn = hand.establish(2, 65002);
+    let warnings = |hand: &Hand| hand.speaker.peers().remove(0).warnings;
+    assert_eq!(warnings(&hand), Vec::<String>::new());
+    hand.announce(conn, &["10.244.7.0/24", "198.51.100.0/24"], address(2), &[65002]);
+    let refused = "1 of its paths is not used, for example 198.51.100.0/24: refused: not a node's slice of any pool; \
+                   `biplane bgp routes --in 192.0.2.2` lists them";
+    assert_eq!(warnings(&hand), [refused]);
+    hand.announce(conn, &["10.244.8.0/24"], address(2), &[65002]);
+    let near = "3 prefixes of the 4 that maxPrefixes allows: more closes the session";
+    assert_eq!(warnings(&hand), [near, refused]);
+    hand.speaker.handle_originate(hand.now, prefix("10.244.50.0/24"), true);
+    hand.work();
+    let held = warnings(&hand).remove(2);
+    assert!(held.starts_with("1 of our prefixes wait for minAdvertisementInterval, "), "{held}");
+    hand.wait(31);
+    assert_eq!(warnings(&hand), [near, refused]);
+}

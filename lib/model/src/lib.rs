@@ -5,6 +5,7 @@
 //! [`NodeName`] is a DNS label sequence.
 
 pub mod addr;
+pub mod chance;
 pub mod config;
 pub mod kernel;
 pub mod moment;
@@ -17,6 +18,7 @@ pub mod reflection;
 pub mod table;
 
 pub use addr::{Asn, MacAddr, RouterId, Vni};
+pub use chance::Chance;
 pub use moment::Moment;
 pub use node::{Digest, NodeName, NodePhase, NodeSet, Reach, StateName, Uid, Vtep, Wish};
 pub use peer::{PeerId, Transport};

@@ -93,6 +93,24 @@ impl Query {
     pub const DEFAULT_ROUTES: usize = 1000;
     /// Most paths in an answer: the core may not be held up by one question.
     pub const MAX_ROUTES: usize = 100_000;
+
+    /// `kind` of the document that answers it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Query::Status => "Status",
+            Query::Nodes => "NodeList",
+            Query::Mode => "Mode",
+            Query::Ipam => "Ipam",
+            Query::BgpPeers => "BgpPeerList",
+            Query::BgpRoutes { .. } | Query::BgpWhy { .. } => "BgpRouteList",
+            Query::Vxlan => "Vxlan",
+            Query::Routes { .. } => "RouteList",
+            Query::RouteExplain { .. } => "RouteExplain",
+            Query::Config => "Config",
+            Query::Metrics => "Metrics",
+            Query::Ready => "Ready",
+        }
+    }
 }
 
 /// What can be ordered.

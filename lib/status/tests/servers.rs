@@ -61,20 +61,7 @@ fn core(mut answer: impl FnMut(Request) -> Option<Answer> + Send + 'static) -> m
 
 fn from_samples(request: Request) -> Option<Answer> {
     let Request::Query(query) = request else { return Some(Answer::Refused("no operations here".into())) };
-    let kind = match query {
-        Query::Status => "Status",
-        Query::Nodes => "NodeList",
-        Query::Mode => "Mode",
-        Query::Ipam => "Ipam",
-        Query::BgpPeers => "BgpPeerList",
-        Query::BgpRoutes { .. } | Query::BgpWhy { .. } => "BgpRouteList",
-        Query::Vxlan => "Vxlan",
-        Query::Routes { .. } => "RouteList",
-        Query::RouteExplain { .. } => "RouteExplain",
-        Query::Config => "Config",
-        Query::Metrics => "Metrics",
-        Query::Ready => "Ready",
-    };
+    let kind = query.kind();
     samples::all().into_iter().find(|doc| doc.kind() == kind).map(Answer::from)
 }
 

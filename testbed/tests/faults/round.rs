@@ -190,28 +190,20 @@ fn coordinator(bench: &Bench) -> Option<String> {
     })
 }
 
-/// Numbers by chance, the same for the same seed (splitmix64).
-pub(crate) struct Chance(u64);
+/// Numbers by chance, the same for the same seed.
+pub(crate) struct Chance(model::Chance);
 
 impl Chance {
     pub(crate) fn of(seed: u64) -> Chance {
-        Chance(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Chance(model::Chance::new(seed))
     }
 
     pub(crate) fn duration(&mut self, range: Range<Duration>) -> Duration {
         let span = u64::try_from((range.end - range.start).as_micros()).unwrap();
-        range.start + Duration::from_micros(self.next() % span.max(1))
+        range.start + Duration::from_micros(self.0.draw() % span.max(1))
     }
 
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.next() as usize % from.len()]
+        &from[self.0.draw() as usize % from.len()]
     }
 }

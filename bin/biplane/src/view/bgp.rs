@@ -117,6 +117,7 @@ pub(super) fn sheet(peer: &BgpPeer) -> Body {
     sheet.line("End-of-RIB", cell(if peer.end_of_rib { "received" } else { "awaited" }));
     sheet.line("Stale paths", cell(peer.stale));
     sheet.line("Max prefixes", cell(peer.max_prefixes));
+    sheet.lines("Warnings", peer.warnings.iter().map(|it| Cell::toned(it, Tone::Warn)).collect());
     sheet.line("Messages", cell(format!("{} in, {} out", peer.messages_in, peer.messages_out)));
     let mut families = Table::new(&["FAMILY", "RECEIVED", "ACCEPTED", "REJECTED", "ADVERTISED"], &[]);
     for it in &peer.by_family {

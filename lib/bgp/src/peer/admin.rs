@@ -48,12 +48,18 @@ impl Peer {
         shared.out.push(Output::Close { conn, flush: true });
     }
 
+    /// Is it near its bound, by [`PeerConfig::max_prefixes_warn`](crate::PeerConfig::max_prefixes_warn)?
+    pub(crate) fn is_near_bound(&self) -> bool {
+        let percent = u64::from(self.config.max_prefixes_warn.min(100));
+        percent > 0 && self.rib_in.received() as u64 * 100 >= u64::from(self.config.max_prefixes) * percent
+    }
+
     /// A line when the peer comes near its bound, once until it has gone back below.
     pub(super) fn watch_bound(&mut self, now: Moment, sample: Prefix, shared: &mut Shared) {
         let percent = u64::from(self.config.max_prefixes_warn.min(100));
         let most = u64::from(self.config.max_prefixes);
         let received = self.rib_in.received() as u64;
-        let near = percent > 0 && received * 100 >= most * percent;
+        let near = self.is_near_bound();
         if near && !self.warned {
             let text = format!(
                 "peer {}: announces {received} prefixes ({sample} last), {percent} % of the {most} that maxPrefixes \

@@ -123,6 +123,34 @@ impl Speaker {
         status
     }
 
+    /// What the operator should know of a peer that works.
+    fn warnings(&self, peer: &Peer) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let (most, received) = (peer.config.max_prefixes, peer.rib_in.received());
+        if peer.is_live() && peer.is_near_bound() {
+            warnings
+                .push(format!("{received} prefixes of the {most} that maxPrefixes allows: more closes the session"));
+        }
+        if let Some((path, refusal)) = peer.rib_in.all_refused().next() {
+            let refused: usize = Family::BOTH.into_iter().map(|family| peer.rib_in.counts(family).1).sum();
+            warnings.push(format!(
+                "{refused} of its paths {}, for example {}: {}; `biplane bgp routes --in {}` lists them",
+                if refused == 1 { "is not used" } else { "are not used" },
+                path.0,
+                self.shared.rules.words(*refusal),
+                peer.config.id
+            ));
+        }
+        if let Some(link) = peer.furthest().filter(|link| link.rib_out.has_held()) {
+            warnings.push(format!(
+                "{} of our prefixes wait for minAdvertisementInterval, {:.1} s more",
+                link.rib_out.held(),
+                link.quiet_until.since(self.now).as_secs_f64()
+            ));
+        }
+        warnings
+    }
+
     fn peer_status(&self, peer: &Peer) -> PeerStatus {
         let (state, since) = peer.state();
         let link = peer.furthest();
@@ -156,6 +184,7 @@ impl Speaker {
             stale_until: peer.stale_until(),
             end_of_rib: peer.end_of_rib.clone(),
             last_error: peer.last_error.clone(),
+            warnings: self.warnings(peer),
             messages_in: peer.counters.messages(Way::In),
             messages_out: peer.counters.messages(Way::Out),
             established: peer.established,

@@ -94,6 +94,9 @@ pub struct BgpPeer {
     pub end_of_rib: bool,
     /// Its paths that outlive the session for a while.
     pub stale: u64,
+    /// What the operator should know of it: near its bound of prefixes, refused paths, announcements that wait.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Why the session last failed, in words: `bad peer AS: want 65000, got 65003`; `null` if it never did.
     pub last_error: Option<String>,
     /// How long ago; `null` if it never did.

@@ -299,6 +299,7 @@ fn peers() -> BgpPeers {
         messages_out: 21,
         end_of_rib: true,
         stale: 0,
+        warnings: vec!["9000 prefixes of the 10000 that maxPrefixes allows: more closes the session".into()],
         last_error: None,
         last_error_seconds_ago: None,
     };
@@ -321,6 +322,7 @@ fn peers() -> BgpPeers {
         families: Vec::new(),
         by_family: Vec::new(),
         end_of_rib: false,
+        warnings: Vec::new(),
         last_error: Some("bad peer AS: want 65000, got 65003".into()),
         last_error_seconds_ago: Some(12.0),
         ..mesh.clone()

@@ -54,6 +54,7 @@ impl Core {
                 messages_out: peer.messages_out,
                 end_of_rib: established && peer.families.iter().all(|family| peer.end_of_rib.contains(family)),
                 stale: peer.stale as u64,
+                warnings: peer.warnings,
                 last_error: peer.last_error.as_ref().map(|(_, error)| error.clone()),
                 last_error_seconds_ago: peer.last_error.as_ref().map(|(at, _)| wall.seconds(*at)),
                 by_family,
