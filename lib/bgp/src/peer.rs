@@ -69,6 +69,8 @@ pub(crate) struct Peer {
     walk: Option<Walk>,
     /// What outlives its session, by family.
     kept: [Option<graceful::Kept>; 2],
+    /// Since when every OPEN of the peer says that it has restarted (R bit); `None` if the last one does not.
+    restarted: Option<Moment>,
     leaving: LastLeaving,
     state: (State, Moment),
     /// Sessions and dials that have failed since one held.
@@ -126,6 +128,7 @@ impl Peer {
             local: None,
             walk: None,
             kept: [None; 2],
+            restarted: None,
             leaving: LastLeaving::default(),
             state: (State::Active, now),
             failures: 0,

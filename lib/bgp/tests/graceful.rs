@@ -166,6 +166,44 @@ fn a_peer_that_gave_us_up_and_did_not_restart_keeps_forwarding_without_the_f_bit
     }
 }
 
+/// FRR says R in every OPEN of its first two minutes, and F never. What a process that was frozen for longer than the hold
+/// time meets when it runs again: a 4/0, and an OPEN of the same restart as before.
+#[test]
+fn a_peer_that_gave_us_up_and_tells_of_the_same_restart_as_before_keeps_forwarding() {
+    let says = Says { restarting: true, ..Says::new(60, false) };
+    let told = Message::Notification(Notification::hold_timer_expired());
+    // How long the first session lasted; whether the peer said the last word, or TCP broke.
+    for (seconds, spoke, held_after) in [(20, true, Some(true)), (20, false, None), (58, true, None)] {
+        let mut hand = Hand::new(mine());
+        let conn = up(&mut hand, &says);
+        for _ in 0..seconds / 2 {
+            hand.wait(2);
+            hand.say(conn, &Message::Keepalive);
+        }
+        match spoke {
+            true => hand.say(conn, &told),
+            false => lose(&mut hand, conn),
+        }
+        assert_eq!(held(&hand, SLICE), Some(true));
+        hand.wait(3);
+        let conn = begin(&mut hand, &says);
+        assert_eq!(held(&hand, SLICE), held_after, "after {seconds} s, last word {spoke}");
+        // What it does not say again is gone then all the same.
+        end_of_rib(&mut hand, conn);
+        assert_eq!((held(&hand, SLICE), held(&hand, SLICE6)), (None, None));
+    }
+    // A session without R in between: the next R is news.
+    let mut hand = Hand::new(mine());
+    for (restarting, held_after) in [(true, None), (false, Some(true)), (true, None)] {
+        let conn = begin(&mut hand, &Says { restarting, ..says.clone() });
+        assert_eq!(held(&hand, SLICE), held_after, "R bit {restarting}");
+        announce(&mut hand, conn);
+        end_of_rib(&mut hand, conn);
+        hand.say(conn, &told);
+        hand.wait(3);
+    }
+}
+
 /// Checklist: 69
 #[test]
 fn what_it_comes_back_with_stays_until_its_end_of_rib() {

@@ -22,7 +22,7 @@ pub(super) struct Kept {
     /// With the session back, its End-of-RIB has to come by then.
     told_by: Moment,
     /// The peer itself said that it gives the session up: its process was there then, and has not restarted unless the
-    /// next OPEN says so.
+    /// next OPEN has news of a restart.
     alive: bool,
     /// How long they live on after that, if at all (RFC 9494).
     long_lived: Option<Duration>,
@@ -111,15 +111,16 @@ impl Peer {
         pledge: Option<&Pledge>,
         families: &std::collections::BTreeSet<Family>,
     ) {
+        let news = self.restarts_anew(now, pledge);
         let mut floors = [0; 2];
         for family in Family::BOTH {
             let Some(kept) = &mut self.kept[family as usize] else { continue };
             let forwards = match kept.rule {
                 Rule::Broken => true,
-                // Some routers set F only together with R. From one that was alive all the while and says R neither, its
-                // absence tells nothing.
+                // Some routers set F only together with R, some not even then. From one that was alive all the while and
+                // tells of no restart since, its absence tells nothing.
                 Rule::Restart => pledge.is_some_and(|pledge| {
-                    let unbroken = kept.alive && !pledge.restarting;
+                    let unbroken = kept.alive && !news;
                     pledge.families.get(&family).is_some_and(|forwards| *forwards || unbroken)
                 }),
                 Rule::LongLived => pledge.is_some_and(|pledge| {
@@ -141,6 +142,22 @@ impl Peer {
             self.walk_families(floors);
         }
         self.watch_kept();
+    }
+
+    /// Does this OPEN tell of a restart that earlier ones have not told of? Routers say R in every OPEN of their first
+    /// minutes (FRR: of its restart time), whatever sessions come and go meanwhile.
+    fn restarts_anew(&mut self, now: Moment, pledge: Option<&Pledge>) -> bool {
+        let Some(pledge) = pledge.filter(|pledge| pledge.restarting) else {
+            self.restarted = None;
+            return false;
+        };
+        match self.restarted {
+            Some(since) if now.since(since) < pledge.restart_time => false,
+            _ => {
+                self.restarted = Some(now);
+                true
+            }
+        }
     }
 
     /// How long End-of-RIB is waited for: longer from a peer that has just restarted, which defers its own selection.
