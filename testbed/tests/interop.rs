@@ -26,7 +26,7 @@ use routers::Router;
 /// Until the last session of the lab should be up, from its start.
 const SETTLED: Duration = Duration::from_secs(60);
 /// What has not come about by then, with all sessions long up, never will.
-const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A cell of the matrix.
 enum Cell {
@@ -47,22 +47,25 @@ fn features_with_frr_bird_and_gobgp() {
     println!("with {}; lab deployed in {:.1} s", titles.join(", "), began.elapsed().as_secs_f64());
     let mut rows: Vec<(&Feature, [Cell; 3])> = Vec::new();
     for feature in THEMES.iter().flat_map(|theme| theme.rows).filter(|feature| feature.name.contains(&only)) {
-        let cells = Router::ALL.map(|router| {
-            let cell = look(&bed, feature, router, began);
-            match &cell {
-                Cell::Green(evidence, took) => println!(
-                    "{}, {}: {} ({:.1} s)",
-                    feature.name,
-                    router.title(),
-                    routers::brief(evidence),
-                    took.as_secs_f64()
-                ),
-                Cell::Failed(why) => println!("{}, {}: FAILED: {why}", feature.name, router.title()),
-                Cell::Lacks(why) => println!("{}, {}: lacking: {why}", feature.name, router.title()),
+        // The routers do not know each other: their cells are looked at at the same time.
+        let cells = std::thread::scope(|scope| {
+            let looks = Router::ALL.map(|router| {
+                let bed = &bed;
+                scope.spawn(move || look(bed, feature, router, began))
+            });
+            looks.map(|look| look.join().unwrap())
+        });
+        for (cell, router) in cells.iter().zip(Router::ALL) {
+            let (name, title) = (feature.name, router.title());
+            match cell {
+                Cell::Green(evidence, took) => {
+                    println!("{name}, {title}: {} ({:.1} s)", routers::brief(evidence), took.as_secs_f64());
+                }
+                Cell::Failed(why) => println!("{name}, {title}: FAILED: {why}"),
+                Cell::Lacks(why) => println!("{name}, {title}: lacking: {why}"),
                 Cell::NotBuilt => {}
             }
-            cell
-        });
+        }
         rows.push((feature, cells));
     }
     println!("\n{}", matrix(&rows));
@@ -101,8 +104,17 @@ fn look(bed: &Bed, feature: &Feature, router: Router, began: Instant) -> Cell {
 }
 
 /// Asks again and again for a moment.
-pub fn within<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + PATIENCE;
+pub fn within<T>(probe: impl FnMut() -> Option<T>) -> Option<T> {
+    until(PATIENCE, probe)
+}
+
+/// Asks again and again for as long as a session may take to come back, with all the pauses between dials.
+pub fn in_the_end<T>(probe: impl FnMut() -> Option<T>) -> Option<T> {
+    until(SETTLED, probe)
+}
+
+fn until<T>(patience: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = probe() {
             return Some(found);

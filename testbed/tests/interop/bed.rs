@@ -1,4 +1,4 @@
-//! One lab for the whole matrix: two daemons (one in an AS of its own, one in the routers' AS), three routers, and as many
+//! One lab for the whole matrix: three daemons (one in an AS of its own, two in the routers' AS), three routers, and as many
 //! sessions between each pair as there are features that need one of their own.
 
 use std::fmt::Write as _;
@@ -8,10 +8,24 @@ use serde_json::Value;
 use super::routers::Router;
 use super::stage::Stage;
 
-/// The routers' AS, and that of the daemon `i`.
+/// The routers' AS, and that of the daemons `i` and `j`.
 pub const FABRIC: u32 = 65010;
 /// The AS of the daemon `e`: one that two octets cannot hold.
 pub const OUTSIDE: u32 = 4_200_000_001;
+/// The AS that `e` says it is in, in one session.
+pub const DISGUISE: u32 = 64999;
+/// CLUSTER_ID of `i`, which reflects.
+pub const CLUSTER: &str = "10.32.0.9";
+/// So many communities make an UPDATE longer than 4096 octets.
+pub const MANY: usize = 1100;
+/// `e` originates it with [`MANY`] communities.
+pub const OUR_LONG: &str = "10.250.0.0/24";
+/// First half of their names: short, as FRR prints no more than some 8000 letters of them.
+pub const OUR_TAG: u32 = 7;
+/// `e` originates it besides.
+const OUR_OTHER: &str = "10.251.0.0/24";
+/// The daemons, and the second octet of their networks.
+pub const NODES: [(&str, u8); 3] = [("e", 31), ("i", 32), ("j", 33)];
 /// The key of the sessions that have one.
 pub const KEY: &str = "of-this-lab-alone";
 
@@ -42,7 +56,7 @@ pub struct Slot {
     pub name: &'static str,
     /// Last octet of the router's address; ours is 100 more.
     pub number: u8,
-    /// Our daemon: `e` is external, `i` internal.
+    /// Our daemon: `e` is external, `i` internal and a reflector, `j` internal.
     pub node: &'static str,
     /// Over IPv6.
     pub v6: bool,
@@ -54,7 +68,7 @@ pub struct Slot {
 
 impl Slot {
     fn network(&self, router: Router) -> (u8, u8) {
-        (if self.node == "e" { 31 } else { 32 }, router.number())
+        (second_octet(self.node), router.number())
     }
 
     /// The router's address.
@@ -81,6 +95,7 @@ impl Slot {
         match (self.node, self.name, router) {
             // RFC 6793: who knows but two octets meets AS_TRANS. FRR believes capability 65 though it sends none itself.
             ("e", "two_octet", Router::Bird) => 23456,
+            ("e", "local_as", _) => DISGUISE,
             ("e", ..) => OUTSIDE,
             _ => FABRIC,
         }
@@ -108,7 +123,7 @@ impl Bed {
             ("bird.conf".into(), bird(&slots)),
             ("gobgpd.toml".into(), gobgp(&slots)),
         ];
-        for node in ["e", "i"] {
+        for (node, _) in NODES {
             files.push((format!("{node}.yaml"), ours(&slots, node)));
         }
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
@@ -175,6 +190,41 @@ impl Bed {
     }
 }
 
+/// As long as it is there, no new connection comes about in a session; one that is there goes on.
+pub struct Barrier<'a> {
+    bed: &'a Bed,
+    node: &'static str,
+    table: String,
+}
+
+impl Bed {
+    pub fn bar(&self, slot: &Slot, router: Router) -> Barrier<'_> {
+        let (table, theirs) = (format!("barrier_{}", slot.theirs(router).replace('.', "_")), slot.theirs(router));
+        let rules: String = [("input", "saddr"), ("output", "daddr")]
+            .map(|(hook, end)| {
+                format!("chain {hook} {{ type filter hook {hook} priority 0; ip {end} {theirs} tcp flags & syn == syn drop; }};")
+            })
+            .join(" ");
+        self.stage.good(slot.node, &format!("nft 'table inet {table} {{ {rules} }}'"));
+        Barrier { bed: self, node: slot.node, table }
+    }
+
+    /// TCP breaks without a word, at both ends.
+    pub fn cut(&self, slot: &Slot, router: Router) {
+        self.stage.good(slot.node, &format!("ss -K dst {} >/dev/null", slot.theirs(router)));
+    }
+}
+
+impl Drop for Barrier<'_> {
+    fn drop(&mut self) {
+        self.bed.stage.run(self.node, &format!("nft delete table inet {}", self.table));
+    }
+}
+
+fn second_octet(node: &str) -> u8 {
+    NODES.iter().find(|(name, _)| *name == node).map_or_else(|| panic!("no daemon is called {node}"), |(_, net)| *net)
+}
+
 fn topology(slots: &[Slot]) -> String {
     let mut text = String::from(
         "name: interop
@@ -186,7 +236,7 @@ topology:
   nodes:
 ",
     );
-    for node in ["e", "i"] {
+    for (node, _) in NODES {
         let _ = write!(
             text,
             "    {node}:
@@ -209,7 +259,7 @@ topology:
             Router::Gobgp => "[\"gobgpd.toml:/etc/gobgp/gobgpd.toml:ro\"]",
         };
         let _ = write!(text, "    {}:\n      binds: {binds}\n      exec:\n", router.node());
-        for node in ["e", "i"] {
+        for (node, _) in NODES {
             addresses(&mut text, slots, node, router, false);
         }
         for line in start(router) {
@@ -218,7 +268,7 @@ topology:
     }
     text += "  links:\n";
     for router in Router::ALL {
-        for node in ["e", "i"] {
+        for (node, _) in NODES {
             let r = router.node();
             let _ = writeln!(text, "    - {{endpoints: [\"{node}:{r}\", \"{r}:{node}\"], mtu: 1500}}");
             let _ = writeln!(text, "    - {{endpoints: [\"{node}:un{r}\", \"{r}:un{node}\"], mtu: 1500}}");
@@ -254,10 +304,11 @@ fn start(router: Router) -> Vec<String> {
                 "sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do gobgp global >/dev/null 2>&1 && break; sleep 0.3; done'"
                     .into(),
             ];
-            for prefix in [&here[0], &here[2], &here[3]] {
+            for prefix in [&here[0], &here[3], &router.outside()] {
                 lines.push(format!("gobgp global rib add {prefix}"));
             }
-            let tagged = &here[1];
+            let [_, tagged, leaving, _] = &here;
+            lines.push(format!("gobgp global rib add {leaving} community 65535:0"));
             lines.push(format!(
                 "gobgp global rib add {tagged} community 65010:100 rt 65010:77 large-community 65010:1:2"
             ));
@@ -271,10 +322,38 @@ fn start(router: Router) -> Vec<String> {
 /// A daemon's configuration.
 fn ours(slots: &[Slot], node: &str) -> String {
     let asn = if node == "e" { OUTSIDE } else { FABRIC };
-    let net = if node == "e" { 31 } else { 32 };
+    let net = second_octet(node);
+    let first = slots.iter().find(|slot| slot.node == node).map_or(1, |slot| slot.number) + 100;
+    // A reflector is one of the mesh, and this one has it for itself.
+    let mesh = node == "i";
+    let more = match node {
+        "e" => format!(
+            "  maxPaths: 64
+  gracefulRestart: {{restartTime: 60}}
+  gracefulShutdown: {{waitSeconds: 600}}
+  originate:
+    - {{prefix: {OUR_LONG}, communities: [{}]}}
+    - {{prefix: {OUR_OTHER}}}
+  policies:
+    to-fabric:
+      rules:
+        - {{match: {{origin: pod}}, set: {{communities: {{add: [\"64512:100\"]}}, prepend: {{times: 2}}}}, then: accept}}
+    from-fabric:
+      rules:
+        - {{match: {{prefixes: [{{prefix: 10.244.128.0/21, ge: 24, le: 24}}]}}, set: {{localPref: 200}}, then: accept}}
+",
+            many(|number| format!("\"{OUR_TAG}:{number}\"")).join(", ")
+        ),
+        "i" => format!(
+            "  gracefulRestart: {{restartTime: 3, longLived: 600}}
+  reflectors: {{nodes: [i], clusterId: {CLUSTER}}}
+"
+        ),
+        _ => String::new(),
+    };
     let mut text = format!(
         "mode: bgp
-node: {{name: {node}, address: [10.{net}.1.101, \"fd{net}:1::101\"]}}
+node: {{name: {node}, address: [10.{net}.1.{first}, \"fd{net}:1::{first}\"]}}
 store: {{kind: files, path: /var/lib/biplane/store}}
 pools:
   - {{cidr: 10.244.0.0/16, nodePrefix: 24}}
@@ -283,8 +362,8 @@ masquerade: {{enabled: false}}
 metrics: {{listen: 127.0.0.1:9178}}
 bgp:
   localAsn: {asn}
-  mesh: false
-  peers:
+  mesh: {mesh}
+{more}  peers:
 "
     );
     for slot in slots.iter().filter(|slot| slot.node == node) {
@@ -299,6 +378,11 @@ bgp:
         }
     }
     text
+}
+
+/// [`MANY`] of something.
+fn many(text: impl Fn(usize) -> String) -> Vec<String> {
+    (1..=MANY).map(text).collect()
 }
 
 fn told(
@@ -318,7 +402,15 @@ fn fill(text: &str, slot: &Slot, router: Router) -> String {
 
 fn frr(slots: &[Slot]) -> String {
     let router = Router::Frr;
-    let [plain, tagged, more, another] = router.prefixes();
+    let [plain, tagged, leaving, another] = router.prefixes();
+    let long = router.long();
+    // A line has room for a few hundred communities.
+    let mut tags = String::new();
+    for (at, some) in many(|number| format!("{FABRIC}:{number}")).chunks(220).enumerate() {
+        let (number, more) = (10 * (at + 1), if at == 0 { "" } else { " additive" });
+        let _ =
+            write!(tags, "route-map LONG permit {number}\n set community {}{more}\n on-match next\n", some.join(" "));
+    }
     let mut text = format!(
         "frr defaults datacenter
 hostname frr
@@ -330,8 +422,17 @@ route-map TAGS permit 10
  set extcommunity rt 65010:77
  set large-community 65010:1:2
 !
+route-map LEAVING permit 10
+ set community 65535:0
+!
+{tags}!
+ip prefix-list SHORT seq 5 deny {long}
+ip prefix-list SHORT seq 10 permit any
+!
 router bgp {FABRIC}
  bgp router-id 10.31.1.1
+ bgp graceful-restart restart-time 20
+ bgp long-lived-graceful-restart stale-time 600
  no bgp ebgp-requires-policy
  no bgp default ipv4-unicast
  no bgp network import-check
@@ -351,6 +452,9 @@ router bgp {FABRIC}
                 continue;
             }
             let _ = writeln!(lines, "  neighbor {us} activate");
+            if number == 0 && slot.name != "long" {
+                let _ = writeln!(lines, "  neighbor {us} prefix-list SHORT out");
+            }
             for statement in family {
                 let _ = writeln!(lines, "  neighbor {us} {}", fill(statement, slot, router));
             }
@@ -363,8 +467,10 @@ router bgp {FABRIC}
  address-family ipv4 unicast
   network {plain}
   network {tagged} route-map TAGS
-  network {more}
+  network {leaving} route-map LEAVING
   network {another}
+  network {}
+  network {long} route-map LONG
 {v4} exit-address-family
  !
  address-family ipv6 unicast
@@ -372,6 +478,7 @@ router bgp {FABRIC}
 {v6} exit-address-family
 !
 ",
+        router.outside(),
         router.prefix6()
     );
     text
@@ -379,23 +486,26 @@ router bgp {FABRIC}
 
 fn bird(slots: &[Slot]) -> String {
     let router = Router::Bird;
-    let [plain, tagged, more, another] = router.prefixes();
+    let [plain, tagged, leaving, another] = router.prefixes();
+    let tags = many(|number| format!("bgp_community.add(({FABRIC}, {number}));")).join(" ");
     let mut text = format!(
-        "log stderr all;
+        "log \"/var/log/bird.log\" all;
 router id 10.31.2.1;
 protocol device {{ scan time 2; }}
 protocol bfd {{ }}
 protocol static own4 {{
   ipv4;
   route {plain} unreachable;
-  route {more} unreachable;
+  route {leaving} unreachable {{ bgp_community.add((65535, 0)); }};
   route {another} unreachable;
+  route {} unreachable;
   route {tagged} unreachable {{
     bgp_community.add((65010, 100));
     bgp_ext_community.add((rt, 65010, 77));
     bgp_large_community.add((65010, 1, 2));
   }};
 }}
+protocol static long4 {{ ipv4; route {} unreachable {{ {tags} }}; }}
 protocol static own6 {{ ipv6; route {} unreachable; }}
 template bgp common {{
   local as {FABRIC};
@@ -403,6 +513,8 @@ template bgp common {{
   error wait time 1, 4;
 }}
 ",
+        router.outside(),
+        router.long(),
         router.prefix6()
     );
     for (slot, session, family) in told(slots, router) {
@@ -427,6 +539,34 @@ template bgp common {{
 fn gobgp(slots: &[Slot]) -> String {
     let router = Router::Gobgp;
     let mut text = format!("[global.config]\nas = {FABRIC}\nrouter-id = \"10.31.3.1\"\nport = 179\n");
+    let clients: Vec<String> = slots
+        .iter()
+        .filter(|slot| slot.name.starts_with("client"))
+        .map(|slot| format!("\"{}/32\"", slot.ours(router)))
+        .collect();
+    let _ = write!(
+        text,
+        "[global.apply-policy.config]
+export-policy-list = [\"reflect\"]
+default-export-policy = \"accept-route\"
+
+[[defined-sets.neighbor-sets]]
+neighbor-set-name = \"clients\"
+neighbor-info-list = [{}]
+
+[[policy-definitions]]
+name = \"reflect\"
+[[policy-definitions.statements]]
+name = \"self\"
+[policy-definitions.statements.conditions.match-neighbor-set]
+neighbor-set = \"clients\"
+[policy-definitions.statements.actions]
+route-disposition = \"accept-route\"
+[policy-definitions.statements.actions.bgp-actions]
+set-next-hop = \"self\"
+",
+        clients.join(", ")
+    );
     for (slot, session, family) in told(slots, router) {
         let (us, me) = (slot.ours(router), slot.theirs(router));
         let _ = write!(

@@ -38,9 +38,24 @@ impl Router {
         self as u8 + 1
     }
 
-    /// IPv4 prefixes that it originates: a plain one, one with communities, two more for bounds.
+    /// IPv4 prefixes that it originates: a plain one, one with communities, one with GRACEFUL_SHUTDOWN, one more.
     pub fn prefixes(self) -> [String; 4] {
         [100, 110, 120, 130].map(|base| format!("10.244.{}.0/24", base + self.number()))
+    }
+
+    /// An IPv4 prefix that it originates outside the pools.
+    pub fn outside(self) -> String {
+        format!("198.51.{}.0/24", 100 + self.number())
+    }
+
+    /// The IPv4 prefix that it announces with [`super::bed::MANY`] communities.
+    pub fn long(self) -> String {
+        format!("10.244.{}.0/24", 140 + self.number())
+    }
+
+    /// Another router of the lab.
+    pub fn other(self) -> Router {
+        Router::ALL[(self as usize + 1) % Router::ALL.len()]
     }
 
     /// The IPv6 prefix that it originates.
@@ -93,7 +108,11 @@ impl Router {
         };
         let text = bed.stage.run(self.node(), &script).stdout;
         match self {
-            Router::Frr => frr_paths(&text).into_iter().filter(|path| path.contains(&format!(" from {us} "))).collect(),
+            // A peer that has told the name of its host stands there by that, its address behind it.
+            Router::Frr => frr_paths(&text)
+                .into_iter()
+                .filter(|path| path.contains(&format!(" from {us} ")) || path.contains(&format!("({us}) (")))
+                .collect(),
             Router::Bird => text,
             Router::Gobgp => text.lines().filter(|line| line.contains(prefix)).fold(String::new(), |mut all, line| {
                 let _ = writeln!(all, "{line}");
@@ -114,6 +133,50 @@ impl Router {
         } else {
             Err(format!("{} has not learned {prefix} by session {}: {}", self.title(), slot.name, brief(&text)))
         }
+    }
+
+    /// It keeps what it has learned by a session that is over.
+    pub fn keeps_stale(self, bed: &Bed, slot: &Slot, prefix: &str) -> Result<String, String> {
+        if self.is_up(bed, slot).is_ok() {
+            return Err(format!("{} still calls the session up", self.title()));
+        }
+        let text = self.knows(bed, slot, prefix)?;
+        let stale = match self {
+            Router::Frr => text.contains("stale"),
+            Router::Bird => self.session(bed, slot).contains("graceful restart active"),
+            Router::Gobgp => {
+                text.lines().any(|line| line.split_whitespace().next().is_some_and(|word| word.contains('S')))
+            }
+        };
+        if stale { Ok(text) } else { Err(format!("{} does not call {prefix} stale: {}", self.title(), brief(&text))) }
+    }
+
+    /// Its operator takes a session down, with words for the other end, or up again.
+    pub fn shut(self, bed: &Bed, slot: &Slot, words: Option<&str>) {
+        let (us, name) = (slot.ours(self), slot.name);
+        let script = match (self, words) {
+            (Router::Frr, Some(words)) => {
+                format!("vtysh -c 'conf t' -c 'router bgp' -c 'neighbor {us} shutdown message {words}'")
+            }
+            (Router::Frr, None) => format!("vtysh -c 'conf t' -c 'router bgp' -c 'no neighbor {us} shutdown'"),
+            (Router::Bird, Some(words)) => format!("birdc 'disable s_{name} \"{words}\"'"),
+            (Router::Bird, None) => format!("birdc enable s_{name}"),
+            // `disable` loses the words; a reset has them too, and the session comes back by itself.
+            (Router::Gobgp, Some(words)) => format!("gobgp neighbor --reason '{words}' {us} reset"),
+            (Router::Gobgp, None) => return,
+        };
+        bed.stage.good(self.node(), &script);
+    }
+
+    /// What its log says of a session.
+    pub fn log(self, bed: &Bed, slot: &Slot) -> String {
+        let us = slot.ours(self);
+        let (path, who) = match self {
+            Router::Frr => ("/var/log/frr/frr.log", format!(" {us} ")),
+            Router::Bird => ("/var/log/bird.log", format!(" s_{}:", slot.name)),
+            Router::Gobgp => ("/var/log/gobgpd.log", format!("\"{us}\"")),
+        };
+        bed.stage.run(self.node(), &format!("grep -F -- '{who}' {path}")).stdout
     }
 
     /// It asks for our routes again.

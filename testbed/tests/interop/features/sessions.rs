@@ -1,6 +1,6 @@
 //! Rows: sessions, families, hold times, AS numbers. Slots 1 to 9.
 
-use super::super::bed::{Bed, FABRIC, OUTSIDE, PLAIN, Part, Slot};
+use super::super::bed::{Bed, DISGUISE, FABRIC, OUTSIDE, PLAIN, Part, Slot};
 use super::super::routers::{Router, brief};
 use super::{Feature, Found, Theme, both_know, row, up};
 
@@ -35,6 +35,7 @@ pub const THEME: Theme = Theme {
                 Part::Lacks,
             ],
         },
+        Slot { name: "local_as", number: 7, node: "e", v6: false, keys: "localAsn: 64999", parts: [PLAIN; 3] },
         Slot { name: "internal", number: 1, node: "i", v6: false, keys: "", parts: [PLAIN; 3] },
     ],
     rows: &[
@@ -53,7 +54,7 @@ pub const THEME: Theme = Theme {
             lacks: [None, None, Some(NO_TWO_OCTET)],
             check: Some(two_octets),
         },
-        missing("local AS"),
+        row("local AS", local_as),
     ],
 };
 
@@ -116,4 +117,19 @@ fn two_octets(bed: &Bed, router: Router) -> Found {
         return Err(format!("our path of {theirs} is {}", path["asPath"]));
     }
     Ok(format!("{} has {}", router.title(), if text.contains("23456") { "23456" } else { "AS4_PATH merged" }))
+}
+
+/// The router knows us by another AS, and finds it first in our paths.
+fn local_as(bed: &Bed, router: Router) -> Found {
+    both_know(bed, router, "local_as")?;
+    let slot = bed.slot("local_as");
+    let peer = bed.peer(slot, router)?;
+    if peer["localAsn"].as_u64() != Some(u64::from(DISGUISE)) {
+        return Err(format!("our AS there is {}", peer["localAsn"]));
+    }
+    let text = router.knows(bed, slot, &bed.own("e", false)?)?;
+    match text.contains(&DISGUISE.to_string()) {
+        true => Ok(format!("{} has the path {}", router.title(), brief(&text))),
+        false => Err(format!("{} has no {DISGUISE}: {}", router.title(), brief(&text))),
+    }
 }
