@@ -402,6 +402,8 @@ impl Bed {
     fn rows(&self, direction: Direction) -> Vec<PathStatus> {
         let query = RoutesQuery { direction, peer: None, prefix: None, limit: 10_000 };
         let mut rows = self.hand.speaker.routes(query);
+        // The number of a rule depends on which policies there ever were; its name is what is told.
+        rows.iter_mut().filter(|row| row.rule.is_some()).for_each(|row| row.step = None);
         if direction == Direction::Out {
             // Our identifiers depend on who came first; that each is unlike the others is looked at on the wire.
             rows.iter_mut().for_each(|row| row.path_id = 0);

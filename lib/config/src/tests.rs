@@ -448,11 +448,11 @@ fn originated_prefixes() {
         ),
         &[
             "c.yaml:6:16: bgp.originate[1].prefix: 198.51.100.7/32 is bgp.originate[0] too (c.yaml:5); expected each prefix once",
-            "c.yaml:7:44: bgp.originate[2].aggregate: no pod CIDR can lie inside 192.0.2.0/24; expected a prefix around slices of a pool",
-            "c.yaml:7:63: bgp.originate[2].summaryOnly: no pod CIDR can lie inside 192.0.2.0/24; expected a prefix around slices of a pool",
+            "c.yaml:7:41: bgp.originate[2].aggregate: no pod CIDR can lie inside 192.0.2.0/24; expected a prefix around slices of a pool",
+            "c.yaml:7:60: bgp.originate[2].summaryOnly: no pod CIDR can lie inside 192.0.2.0/24; expected a prefix around slices of a pool",
             "c.yaml:8:16: bgp.originate[3].prefix: 10.244.3.0/24 lies in the pool 10.244.0.0/16, where pods of other nodes may be; expected `aggregate: true` beside it, so that it is announced only while a pod CIDR of this node is inside",
             "c.yaml:9:16: bgp.originate[4].prefix: 10.244.3.7/32 lies in the pool 10.244.0.0/16, where pods of other nodes may be; expected a prefix outside the pools: pod CIDRs are announced by themselves",
-            "c.yaml:10:45: bgp.originate[5].aggregate: no pod CIDR can lie inside 10.244.3.8/32; expected a prefix around slices of a pool",
+            "c.yaml:10:42: bgp.originate[5].aggregate: no pod CIDR can lie inside 10.244.3.8/32; expected a prefix around slices of a pool",
         ],
     )]);
 }

@@ -12,7 +12,7 @@ use wire::{AsPath, Attributes, Negotiated};
 /// everything else.
 pub const LONGEST: usize = 16_200;
 
-/// Any text is refused in words or gives a configuration that survives being written down, and whose policies give every
+/// Any text is refused in words or gives policies that survive being written down, and that give every
 /// route one and the same outcome.
 pub fn policy(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -23,10 +23,15 @@ pub fn policy(data: &[u8]) {
             return;
         }
     };
-    let written = config::document(&loaded.config).to_string();
+    let written = config::document(&loaded.config);
+    let (mode, pools, bgp) = (&written["mode"], &written["pools"], &written["bgp"]);
+    let (sets, policies) = (&bgp["prefixSets"], &bgp["policies"]);
+    let written =
+        format!(r#"{{"mode": {mode}, "pools": {pools}, "bgp": {{"prefixSets": {sets}, "policies": {policies}}}}}"#);
     let again =
         load(&written).unwrap_or_else(|errors| panic!("what was read cannot be read again: {errors}\n{written}"));
-    assert_eq!(again.config, loaded.config, "{written}");
+    assert_eq!(again.config.bgp.policies, loaded.config.bgp.policies, "{written}");
+    assert_eq!(again.config.bgp.prefix_sets, loaded.config.bgp.prefix_sets, "{written}");
     let policies = bgp::policies(&loaded.config.bgp, &loaded.config.pools);
     let again = bgp::policies(&again.config.bgp, &again.config.pools);
     assert_eq!(policies, again);

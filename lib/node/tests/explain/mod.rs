@@ -126,6 +126,11 @@ fn a_kernel_that_is_not_as_wanted_is_told_of() {
     world.hold_writes(0, false);
     world.run_for(MINUTE);
     assert_eq!(explain(&world, 0, &address).problems, Vec::<String>::new(), "it is repaired");
+    // A wider route of somebody else's is in nobody's way.
+    let wide = Foreign { key: Key::Route("10.244.0.0/16".parse().unwrap()), what: "protocol static".to_owned() };
+    world.say(0, node::Event::Kernel(kernel::Event::Foreign(wide)));
+    let found = explain(&world, 0, &address);
+    assert_eq!((found.verdict, found.routes.len(), found.problems.len()), (ExplainVerdict::Carried, 2, 0));
     // A more specific route of somebody else's takes the packets.
     let inside = model::Prefix::new(prefix.address(), prefix.len() + 1).unwrap();
     let what = "protocol static, metric 0, via 10.0.0.77 dev eth0".to_owned();
@@ -134,7 +139,7 @@ fn a_kernel_that_is_not_as_wanted_is_told_of() {
     let found = explain(&world, 0, &address);
     assert_eq!(found.verdict, ExplainVerdict::Foreign);
     assert!(found.summary.contains("a route that is not ours takes it: "), "{}", found.summary);
-    assert_eq!(found.routes.len(), 2);
+    assert_eq!(found.routes.len(), 3);
 }
 
 /// The peer's session and what it tells are gone: native is no longer usable, and the answer says for what reason.

@@ -129,7 +129,9 @@ fn long_updates(bed: &Bed, router: Router) -> Found {
     let ours = heard["communities"].as_array().map_or(0, Vec::len);
     let text = router.knows(bed, slot, OUR_LONG)?;
     let theirs = match router {
-        Router::Bird => text.matches(&format!(" ({OUR_TAG},")).count() + text.matches(&format!("\t({OUR_TAG},")).count(),
+        Router::Bird => {
+            text.matches(&format!(" ({OUR_TAG},")).count() + text.matches(&format!("\t({OUR_TAG},")).count()
+        }
         _ => text.matches(&format!(" {OUR_TAG}:")).count(),
     };
     match ours == MANY && theirs == MANY {

@@ -15,6 +15,7 @@ use crate::core::Core;
 
 impl Core {
     pub(super) fn explain_doc(&self, address: IpAddr) -> doc::ExplainDoc {
+        let address = address.to_canonical();
         let speaker = &self.native.speaker;
         let holders = || self.claims.all.iter().filter(|(cidr, _)| cidr.0.holds(&address));
         let claim = holders().max_by_key(|(cidr, _)| cidr.0.len());
@@ -217,6 +218,12 @@ impl Core {
         match carry.plane {
             Some(plane) => {
                 let to = match &found.claim {
+                    Some(claim) if !claim.pod_cidr.0.covers(&carry.prefix) => {
+                        format!(
+                            "a router, by the wider route to {}, as there is none to {}",
+                            carry.prefix, claim.pod_cidr
+                        )
+                    }
                     Some(claim) if claim.gone => format!("node {} (its daemon is gone)", claim.node),
                     Some(claim) => format!("node {}", claim.node),
                     None => format!("a router, for {}", carry.prefix),
@@ -244,7 +251,10 @@ impl Core {
 /// Where the kernel is not as wanted, or something is in the way.
 fn problems(found: &doc::ExplainDoc) -> Vec<String> {
     let mut problems = Vec::new();
-    for route in &found.routes {
+    // A wider route of somebody else's is in nobody's way.
+    let ours =
+        found.routes.iter().find(|route| route.ours && route.actual.is_some()).map_or(0, |route| route.prefix.len());
+    for route in found.routes.iter().filter(|route| route.ours || route.prefix.len() >= ours) {
         let or_none = |way: &Option<String>| way.clone().unwrap_or_else(|| "none".to_owned());
         let error = route.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         match (route.ours, route.state) {
