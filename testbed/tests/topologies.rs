@@ -9,6 +9,8 @@
 mod fabric;
 #[path = "topologies/recordings.rs"]
 mod recordings;
+#[path = "topologies/unnumbered.rs"]
+mod unnumbered;
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,16 @@ fn equal_paths(fabric: &Fabric) {
             assert_eq!(hops, expected, "from {node} to {cidr} of {other}");
         }
     }
+}
+
+/// Checklist: 32, 33
+#[test]
+fn unnumbered_uplinks_to_frr() {
+    let script = "ip route; ip -6 route; vtysh -c 'show bgp ipv4 unicast' -c 'show bgp ipv6 unicast'";
+    let native = unnumbered::equal_paths_over_link_local_next_hops;
+    let fabric = there_and_back("unnumbered", native, &[("tor1", script), ("tor2", script)]);
+    fabric.switch(Plane::Native);
+    unnumbered::an_uplink_goes_and_comes_back(&fabric);
 }
 
 #[test]
@@ -125,7 +137,7 @@ fn a_mixed_cluster_is_steady() {
 
 /// vxlan, bgp, and vxlan again. `native` looks at the kernels while BGP carries; the routers' scripts print all that they
 /// know.
-fn there_and_back(topology: &str, native: impl Fn(&Fabric), routers: &[(&str, &str)]) {
+fn there_and_back(topology: &str, native: impl Fn(&Fabric), routers: &[(&str, &str)]) -> Fabric {
     let fabric = Fabric::deploy(topology, |stand| stand.is_steady(Plane::Overlay));
     let mut probes = fabric.probe();
     let nodes = fabric.cluster().nodes().to_vec();
@@ -146,4 +158,5 @@ fn there_and_back(topology: &str, native: impl Fn(&Fabric), routers: &[(&str, &s
     routers.iter().for_each(|(router, script)| fabric.router_knows(router, script, false));
     fabric.all_reach_each_other(&mut probes, "vxlan again");
     fabric.prove(probes);
+    fabric
 }

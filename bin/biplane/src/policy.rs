@@ -256,7 +256,8 @@ fn run(case: &Case, config: &Config, policies: &BTreeMap<String, Arc<Policy>>) -
     };
     let direction = case.direction.unwrap_or_else(|| used_for(config, &case.policy));
     let neighbour = case.neighbour.unwrap_or(IpAddr::from([0; 4]));
-    let known = config.bgp.peers.iter().find(|peer| peer.address == neighbour).map(|peer| peer.asn);
+    let known = config.bgp.peers.iter().find(|peer| peer.address == Some(neighbour));
+    let known = known.and_then(|peer| peer.asn.number(config.bgp.local_asn));
     let asn = case.neighbour_asn.map(Asn).or(known).or(attributes.as_path.first()).unwrap_or(config.bgp.local_asn);
     let route = RouteView {
         prefix: case.prefix,

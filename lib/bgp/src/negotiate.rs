@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::graceful::{self, Pledge, Promise};
 use bytes::Bytes;
-use model::{AddPath, Asn, Family, RouterId};
+use model::{AddPath, Asn, Family, PeerAs, RouterId};
 use wire::{Capability, DecodeError, Notification, Open, Role};
 
 use crate::role;
@@ -65,6 +65,8 @@ pub(crate) struct Agreed {
     pub(crate) wire: wire::Negotiated,
     /// The smaller of both; zero: no KEEPALIVE and no hold timer.
     pub(crate) hold_time: Duration,
+    /// The peer's AS number.
+    pub(crate) asn: Asn,
     /// The peer's BGP Identifier.
     pub(crate) router_id: Ipv4Addr,
     /// The peer answers ROUTE-REFRESH.
@@ -106,16 +108,17 @@ impl Offer {
     }
 
     /// Checks the peer's OPEN. The error says what to send, and why in words.
-    pub(crate) fn agree(&self, expected: Asn, theirs: &Open) -> Result<Agreed, DecodeError> {
+    pub(crate) fn agree(&self, expected: impl Into<PeerAs>, theirs: &Open) -> Result<Agreed, DecodeError> {
+        let expected = expected.into();
         let refuse = |subcode, what: String| Err(DecodeError { notification: Notification::open_error(subcode), what });
-        if theirs.asn != expected {
+        if !expected.admits(theirs.asn, self.asn) {
             let what = format!("bad peer AS: want {expected}, got {}", theirs.asn);
             return refuse(wire::open::BAD_PEER_AS, what);
         }
         if theirs.router_id.is_unspecified() || theirs.router_id.is_multicast() || theirs.router_id.is_broadcast() {
             return refuse(wire::open::BAD_IDENTIFIER, format!("bad router ID {}", theirs.router_id));
         }
-        let ibgp = expected == self.asn;
+        let ibgp = theirs.asn == self.asn;
         if ibgp && theirs.router_id == self.router_id.0 {
             let what = format!("router ID {} is ours: every router of an AS needs its own", theirs.router_id);
             return refuse(wire::open::BAD_IDENTIFIER, what);
@@ -166,6 +169,7 @@ impl Offer {
                 ..wire::Negotiated::default()
             },
             hold_time,
+            asn: theirs.asn,
             router_id: theirs.router_id,
             route_refresh: can(&Capability::RouteRefresh),
             enhanced_refresh: whole && can(&Capability::EnhancedRouteRefresh),
@@ -337,6 +341,13 @@ mod tests {
         let (.., what) = code(&theirs(65003), 65000);
         assert_eq!(what, "bad peer AS: want 65000, got 65003");
         assert_eq!(code(&theirs(0), 65000).1, 2);
+        let word =
+            |expected: PeerAs, asn| offer().agree(expected, &theirs(asn)).map(|agreed| (agreed.asn, agreed.wire.ibgp));
+        assert_eq!(word(PeerAs::External, 65002).unwrap(), (Asn(65002), false));
+        assert_eq!(word(PeerAs::External, 65001).unwrap_err().what, "bad peer AS: want external, got 65001");
+        assert_eq!(word(PeerAs::External, 0).unwrap_err().notification.subcode, 2);
+        assert_eq!(word(PeerAs::Internal, 65001).unwrap(), (Asn(65001), true));
+        assert_eq!(word(PeerAs::Internal, 65002).unwrap_err().notification.subcode, 2);
         let zero = Open { router_id: Ipv4Addr::UNSPECIFIED, ..theirs(65002) };
         assert_eq!(code(&zero, 65002).1, 3);
         let ours = Open { router_id: Ipv4Addr::new(192, 0, 2, 1), ..theirs(65001) };

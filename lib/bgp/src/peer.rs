@@ -35,6 +35,8 @@ use walk::Walk;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) config: PeerConfig,
+    /// Its AS number: the configured one, or what its last OPEN said; 0 before.
+    pub(crate) asn: Asn,
     pub(crate) index: PeerIndex,
     pub(crate) rib_in: AdjRibIn,
     pub(crate) import: Import,
@@ -108,6 +110,7 @@ impl Peer {
         timers.set(Timer::ConnectRetry, now);
         Peer {
             config,
+            asn: Asn(0),
             index,
             rib_in: AdjRibIn::default(),
             import: Import::default(),
@@ -378,10 +381,16 @@ impl Peer {
         for other in others {
             self.drive(now, other, Input::OpenCollisionDump, shared);
         }
-        let Some(link) = self.links.iter_mut().find(|link| link.session.conn == conn) else { return };
+        let Some(link) = self.links.iter().find(|link| link.session.conn == conn) else { return };
         let Some(agreed) = link.session.agreed().cloned() else { return };
+        let local = link.session.local.map(|local| local.ip().to_canonical());
+        if self.asn != agreed.asn {
+            // What another AS has announced is not to outlive it.
+            self.purge();
+            self.asn = agreed.asn;
+        }
         self.external = !agreed.wire.ibgp;
-        self.local = link.session.local.map(|local| local.ip().to_canonical());
+        self.local = local;
         self.live = true;
         self.established += 1;
         self.extent = Extent::Whole;
@@ -402,7 +411,7 @@ impl Peer {
         let text = format!(
             "peer {} (AS {}) is up: {}, hold time {} s",
             self.config.id,
-            self.config.asn,
+            self.asn,
             families.join(" and "),
             agreed.hold_time.as_secs()
         );
@@ -465,7 +474,10 @@ impl Peer {
         kept: Option<(usize, Duration)>,
         shared: &mut Shared,
     ) {
-        let peer = format!("peer {} (AS {})", self.config.id, self.config.asn);
+        let peer = match self.asn {
+            Asn(0) => format!("peer {}", self.config.id),
+            asn => format!("peer {} (AS {asn})", self.config.id),
+        };
         let text = match (was_up, kept) {
             (true, Some((paths, wait))) if paths > 0 => {
                 format!("{peer} is down: {words}; its {paths} paths are kept for {} s", wait.as_secs())
@@ -555,7 +567,7 @@ impl Peer {
             router_id: shared.view.router_id,
             hold_time: self.config.hold_time.unwrap_or(shared.settings.hold_time),
             extent: self.extent,
-            role: self.config.role.filter(|_| self.config.asn != shared.view.local_asn),
+            role: self.config.role.filter(|_| self.config.asn.is_external(self.local_asn(shared))),
             role_strict: self.config.role_strict,
             host_name: shared.settings.host_name.clone(),
             promise: self.promise(now, shared),
@@ -569,9 +581,17 @@ impl Peer {
         self.config.local_asn.unwrap_or(shared.view.local_asn)
     }
 
+    /// The configuration may be another one.
+    pub(crate) fn note_asn(&mut self, shared: &Shared) {
+        if let Some(asn) = self.config.asn.number(self.local_asn(shared)) {
+            self.asn = asn;
+        }
+    }
+
     /// Without capabilities our AS number has to fit two octets.
     fn config_allows_bare(&self, shared: &Shared) -> bool {
-        u16::try_from(self.local_asn(shared).0).is_ok() && u16::try_from(self.config.asn.0).is_ok()
+        let local = self.local_asn(shared);
+        [Some(local), self.config.asn.number(local)].into_iter().flatten().all(|asn| u16::try_from(asn.0).is_ok())
     }
 
     fn note_state(&mut self, now: Moment, shared: &Shared) {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{AddPath, Asn, ClusterPool, NextHopChoice, PeerId, RouterId};
+use model::{AddPath, Asn, ClusterPool, NextHopChoice, PeerAs, PeerId, RouterId};
 
 use crate::graceful::GracefulRestart;
 use crate::origination::Origination;
@@ -85,8 +85,8 @@ pub struct PeerConfig {
     pub id: PeerId,
     /// TCP port that we dial.
     pub port: u16,
-    /// AS number of the peer; our own makes it iBGP.
-    pub asn: Asn,
+    /// AS of the peer; our own makes it iBGP.
+    pub asn: PeerAs,
     /// Source address of the session; chosen by the kernel if absent.
     pub local_address: Option<IpAddr>,
     /// Never dial, only wait for the peer.
@@ -134,11 +134,11 @@ impl PeerConfig {
     pub const WARN: u8 = 75;
 
     /// A peer at port 179 that may announce 20,000 prefixes.
-    pub fn new(id: impl Into<PeerId>, asn: Asn) -> PeerConfig {
+    pub fn new(id: impl Into<PeerId>, asn: impl Into<PeerAs>) -> PeerConfig {
         PeerConfig {
             id: id.into(),
             port: 179,
-            asn,
+            asn: asn.into(),
             local_address: None,
             passive: false,
             hold_time: None,

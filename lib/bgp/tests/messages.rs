@@ -82,6 +82,34 @@ fn ipv4_comes_with_an_ipv6_next_hop() {
     assert_eq!(hand.last_error(), "MP_REACH_NLRI: next hop of 16 octets does not go with ipv4");
 }
 
+/// `external`: any AS but ours, and its OPEN says which.
+///
+/// Checklist: 2
+#[test]
+fn a_peer_of_another_as_says_which() {
+    let mut config = config(1, 64512, &[(2, 65002)]);
+    config.peers[0].asn = model::PeerAs::External;
+    config.peers[0].passive = true;
+    let mut hand = Hand::new(config);
+    assert_eq!(hand.speaker.peers()[0].asn, Asn(0), "nobody knows yet");
+    let conn = hand.establish(2, 64512);
+    assert_eq!(hand.told(conn), Some((2, 2)));
+    assert_eq!(hand.last_error(), "bad peer AS: want external, got 64512");
+    hand.wait(200);
+    let conn = hand.establish(2, 65002);
+    assert_eq!(hand.speaker.sessions(), (1, 1));
+    assert_eq!(hand.speaker.peers()[0].asn, Asn(65002));
+    hand.announce(conn, &["10.244.10.0/24"], address(2), &[65002]);
+    // TCP breaks, and the paths are kept for a while; but who comes back is another one.
+    hand.speaker.handle_closed(hand.now, conn, None);
+    hand.work();
+    assert_eq!(hand.speaker.best(&prefix("10.244.10.0/24")).len(), 1);
+    hand.establish(2, 65003);
+    hand.work();
+    assert_eq!((hand.speaker.sessions(), hand.speaker.peers()[0].asn), ((1, 1), Asn(65003)));
+    assert_eq!(hand.speaker.best(&prefix("10.244.10.0/24")).len(), 0, "what another AS announced does not outlive it");
+}
+
 /// Checklist: 13, 61, 62
 #[test]
 fn errors_reset_withdraw_or_pass() {

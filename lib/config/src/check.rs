@@ -95,21 +95,42 @@ fn bgp(walk: &mut Walk, root: &Item, config: &Config) {
         let Some((at, item)) = list.nth(nth) else { continue };
         let key = format!("bgp.peers[{at}]");
         let place = |key: &str| item.key(key).unwrap_or(item).place.clone();
-        let BgpPeerConfig { address, local_address, .. } = peer;
-        if let Some(before) = config.bgp.peers.iter().take(nth).position(|other| other.address == *address) {
-            let Some((before, it)) = list.nth(before) else { continue };
+        let BgpPeerConfig { address, interface, local_address, .. } = peer;
+        let same = |other: &BgpPeerConfig| (&other.address, &other.interface) == (address, interface);
+        let before = config.bgp.peers.iter().take(nth).position(same);
+        if let Some((before, it)) = before.and_then(|before| list.nth(before)) {
             let there = it.place.origin();
-            let said = format!("{address} is bgp.peers[{before}] too ({there}); expected each address once");
-            walk.refuse(&format!("{key}.address"), &place("address"), &said);
+            let (word, who) = match (address, interface) {
+                (Some(address), _) => ("address", address.to_string()),
+                (None, Some(interface)) => ("interface", interface.to_string()),
+                (None, None) => continue,
+            };
+            let said = format!("{who} is bgp.peers[{before}] too ({there}); expected each {word} once");
+            walk.refuse(&format!("{key}.{word}"), &place(word), &said);
         }
-        if config.node.addresses.contains(address) {
+        match (address, interface) {
+            (None, None) => {
+                let said = "is missing; expected the address of the peer, or `interface`: the one that it is behind";
+                walk.refuse(&format!("{key}.address"), &item.place, said);
+            }
+            (Some(_), Some(interface)) => {
+                let said = format!(
+                    "{interface} beside an address; expected one of the two: behind an interface the peer is found by its \
+                     router advertisements"
+                );
+                walk.refuse(&format!("{key}.interface"), &place("interface"), &said);
+            }
+            (None, Some(_)) => behind_interface(walk, item, &key, peer),
+            (Some(_), None) => {}
+        }
+        if let Some(address) = address.filter(|address| config.node.addresses.contains(address)) {
             let said = format!("{address} is this node's own node.address; expected the address of another speaker");
             walk.refuse(&format!("{key}.address"), &place("address"), &said);
         }
-        if peer.session.role.is_some() && peer.asn == config.bgp.local_asn {
+        if peer.session.role.is_some() && !peer.asn.is_external(config.bgp.local_asn) {
             let said = format!(
                 "AS {} is our own; expected a peer of another AS, as RFC 9234 knows no roles inside one",
-                peer.asn
+                config.bgp.local_asn
             );
             walk.refuse(&format!("{key}.role"), &place("role"), &said);
         }
@@ -117,7 +138,7 @@ fn bgp(walk: &mut Walk, root: &Item, config: &Config) {
             let said = "true without a role; expected bgp.peers[].role beside it: what this node is to the peer";
             walk.refuse(&format!("{key}.roleStrict"), &place("roleStrict"), said);
         }
-        if let Some(local) = local_address {
+        if let (Some(local), Some(address)) = (local_address, address) {
             if Family::of(local) != Family::of(address) {
                 let said = format!("{local} cannot reach {address}; expected an {} address", Family::of(address));
                 walk.refuse(&format!("{key}.localAddress"), &place("localAddress"), &said);
@@ -164,6 +185,19 @@ fn originate(walk: &mut Walk, root: &Item, config: &Config) {
             let said = format!("{prefix} lies in the pool {}, where pods of other nodes may be; {cure}", pool.cidr);
             walk.refuse(&format!("{key}.prefix"), &place("prefix"), &said);
         }
+    }
+}
+
+/// What a peer behind an interface cannot have: its address, and with it our own, is found at run time.
+fn behind_interface(walk: &mut Walk, item: &Item, key: &str, peer: &BgpPeerConfig) {
+    if let (Some(at), Some(local)) = (item.key("localAddress"), peer.local_address) {
+        let said = format!("{local} beside an interface; expected none: the session runs between link-local addresses");
+        walk.refuse(&format!("{key}.localAddress"), &at.place, &said);
+    }
+    if let Some(at) = item.key("passwordFile") {
+        let said = "not possible behind an interface, as the kernel keeps TCP MD5 keys by address; expected `address` \
+                    instead of `interface`";
+        walk.refuse(&format!("{key}.passwordFile"), &at.place, said);
     }
 }
 

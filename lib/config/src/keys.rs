@@ -230,9 +230,14 @@ const GRACEFUL_SHUTDOWN: &[Field] = &[
 static PEER: [Field; PEER_ALONE.len() + SESSION.len()] = joined(PEER_ALONE, SESSION);
 
 const PEER_ALONE: &[Field] = &[
-    needed("address", Leaf::Address, "Address of the peer."),
+    leaf("address", Leaf::Address, "Address of the peer."),
+    leaf(
+        "interface",
+        Leaf::Interface,
+        "Interface that the peer is behind, instead of its address: the router that advertises itself there is the peer.",
+    ),
     leaf("port", PORT, "TCP port that we dial."),
-    needed("asn", Leaf::Asn, "AS number of the peer; the own one makes it iBGP."),
+    needed("asn", Leaf::PeerAs, "AS number of the peer; the own one makes it iBGP. `external`: any but the own one."),
     leaf("localAddress", Leaf::Address, "Source address of the session; chosen by the kernel if absent."),
     leaf("passive", Leaf::Bool, "Never dial, only listen."),
 ];
@@ -336,6 +341,8 @@ pub(crate) const FOREIGN: &[(&str, &str, &str)] = &[
     ("peers", "remoteAs", "asn"),
     ("peers", "peerIP", "address"),
     ("peers", "neighbor", "address"),
+    ("peers", "neighborInterface", "interface"),
+    ("peers", "device", "interface"),
     ("peers", "sourceAddress", "localAddress"),
     ("pools", "blockSize", "nodePrefix"),
     ("pools", "nodeLen", "nodePrefix"),

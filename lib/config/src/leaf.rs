@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use model::kernel::Device;
 use model::policy::{CommunityPattern, LargeCommunityPattern, NextHopChange};
-use model::{Asn, Family, NodeName, Prefix};
+use model::{Asn, Family, NodeName, Owner, PeerAs, Prefix};
 use serde_json::{Value as Json, json};
 
 use crate::tree::{Node, Value};
@@ -21,6 +22,10 @@ pub(crate) enum Leaf {
     /// Seconds: 0, or 3 to 65535 (RFC 4271, section 4.2).
     HoldTime,
     Asn,
+    /// An AS number, `external` or `internal`.
+    PeerAs,
+    /// Name of a network interface of the fabric.
+    Interface,
     /// One of these.
     Word(&'static [&'static str]),
     NodeName,
@@ -63,6 +68,8 @@ impl Leaf {
             Leaf::Int { min, max, unit } => format!("a whole number of {unit}, {min} to {max}"),
             Leaf::HoldTime => "a whole number of seconds, 0 (no keepalives) or 3 to 65535".into(),
             Leaf::Asn => "an AS number, 1 to 4294967294 without the reserved 23456 and 65535".into(),
+            Leaf::PeerAs => format!("external, internal, or {}", Leaf::Asn.expected()),
+            Leaf::Interface => "the name of an interface, 1 to 15 characters, not lo and none of Biplane's own".into(),
             Leaf::Word(words) => words.join(" or "),
             Leaf::NodeName => "a node name of lower-case letters, digits, `-` and `.`, as in DNS".into(),
             Leaf::Address => "a unicast IP address without an interface, for example 192.0.2.1 or \"fd00::1\"".into(),
@@ -89,7 +96,7 @@ impl Leaf {
 
     /// Does a variable's value go in as it stands, whatever YAML would make of it?
     pub(crate) fn is_text(self) -> bool {
-        !matches!(self, Leaf::Bool | Leaf::Int { .. } | Leaf::HoldTime | Leaf::Asn | Leaf::Addresses)
+        !matches!(self, Leaf::Bool | Leaf::Int { .. } | Leaf::HoldTime | Leaf::Asn | Leaf::PeerAs | Leaf::Addresses)
     }
 
     /// The value in the form in which `model::config::Config` reads it.
@@ -116,13 +123,26 @@ impl Leaf {
             (Leaf::HoldTime, Value::Int(it)) if *it == 0 || (3..=65535).contains(it) => {
                 u64_json(*it).map_or_else(refused, Ok)
             }
-            (Leaf::Asn, Value::Int(it)) => match u32::try_from(*it).ok().and_then(Asn::new) {
+            (Leaf::Asn | Leaf::PeerAs, Value::Int(it)) => match u32::try_from(*it).ok().and_then(Asn::new) {
                 Some(asn) => Ok(json!(asn)),
                 None => refused(),
             },
-            (Leaf::Int { .. } | Leaf::HoldTime | Leaf::Asn, Value::Text(text)) if text.parse::<u64>().is_ok() => {
+            (Leaf::Int { .. } | Leaf::HoldTime | Leaf::Asn | Leaf::PeerAs, Value::Text(text))
+                if text.parse::<u64>().is_ok() =>
+            {
                 Err(format!("{} in quotes; expected {}", given.words(), self.expected()))
             }
+            (Leaf::PeerAs, Value::Text(text)) => match PeerAs::WORDS.iter().find(|(word, _)| *word == text) {
+                Some((_, it)) => Ok(json!(it)),
+                None => {
+                    let meant = crate::meant::closest(text, PeerAs::WORDS.iter().map(|(word, _)| *word));
+                    refused().map_err(|said: String| crate::meant::with(said, meant))
+                }
+            },
+            (Leaf::Interface, Value::Text(text)) => match Device::new(text) {
+                Some(it) if text != "lo" && !text.starts_with(Owner::DEVICE_PREFIX) => Ok(json!(it)),
+                _ => refused(),
+            },
             (Leaf::Word(words), Value::Text(text)) => match words.iter().find(|word| *word == text) {
                 Some(word) => Ok(json!(word)),
                 None => {

@@ -1,5 +1,6 @@
 //! The JSON schema of the file (draft 2020-12), for editors.
 
+use model::PeerAs;
 use serde_json::{Map, Value as Json, json};
 
 use crate::document::{built_in, peer_built_in};
@@ -69,6 +70,8 @@ fn leaf(kind: Leaf) -> Json {
         Leaf::Asn => json!({
             "type": "integer", "minimum": 1, "maximum": u32::MAX - 1, "not": { "enum": [23456, 65535] },
         }),
+        Leaf::PeerAs => json!({ "anyOf": [{ "enum": PeerAs::WORDS.map(|(word, _)| word) }, leaf(Leaf::Asn)] }),
+        Leaf::Interface => json!({ "type": "string", "minLength": 1, "maxLength": 15 }),
         Leaf::Word(words) => json!({ "enum": words }),
         Leaf::NodeName => json!({ "type": "string", "pattern": NODE_NAME, "maxLength": 253 }),
         Leaf::Address => address(),

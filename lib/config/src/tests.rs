@@ -114,6 +114,7 @@ bgp:
       nextHop: self
       addPath: {send: 2, receive: true}
       client: false
+    - {interface: eth1, asn: external}
 serviceCidrs: [172.16.0.0/12]
 masquerade: {enabled: false, exclude: [172.16.0.0/12]}
 cni: {confDir: /etc/cni/net.d, plugin: ptp, mtu: 1300}
@@ -140,14 +141,16 @@ api: {socket: /run/b.sock}
     let times = (restart.restart_time.as_secs(), restart.long_lived.as_secs(), c.bgp.graceful_shutdown.wait.as_secs());
     assert_eq!((restart.enabled, c.bgp.graceful_shutdown.honour, times), (false, false, (60, 3600, 30)));
     assert_eq!((c.bgp.max_prefixes, c.bgp.max_paths, c.bgp.accept_as_sets), (100, 2, true));
-    let [first, second] = c.bgp.peers.as_slice() else { panic!("{:?}", c.bgp.peers) };
+    let [first, second, third] = c.bgp.peers.as_slice() else { panic!("{:?}", c.bgp.peers) };
+    assert_eq!((third.address, third.interface.as_ref().unwrap().as_str()), (None, "eth1"));
+    assert_eq!(third.asn, model::PeerAs::External);
     assert_eq!(
         (first.port, first.passive, first.session.hold_time, &first.session.password_file),
         (179, false, None, &None)
     );
     assert_eq!(
         (second.port, second.asn, second.passive, second.session.max_prefixes),
-        (1790, Asn(65002), true, Some(7))
+        (1790, Asn(65002).into(), true, Some(7))
     );
     assert_eq!(second.local_address.unwrap().to_string(), "fd00::1");
     assert_eq!(second.session.password_file, Some(PathBuf::from("/run/key")));
@@ -163,8 +166,10 @@ api: {socket: /run/b.sock}
     assert_eq!(c.switch.linger, Duration::ZERO);
     assert_eq!(c.metrics.listen.unwrap().to_string(), "[::]:9178");
     assert_eq!(c.api.socket, Path::new("/run/b.sock"));
-    let from_file =
-        |(key, origin): (&String, &String)| key.starts_with("bgp.peers[0]") || origin.starts_with("c.yaml:");
+    // The first and the third peer say little, and who has an address is behind no interface.
+    let short =
+        |key: &str| ["bgp.peers[0]", "bgp.peers[2]", "bgp.peers[1].interface"].iter().any(|it| key.starts_with(it));
+    let from_file = |(key, origin): (&String, &String)| short(key) || origin.starts_with("c.yaml:");
     assert!(loaded.origins.iter().all(from_file), "{:?}", loaded.origins);
 
     // The document of a configuration is a file of it.
@@ -209,7 +214,7 @@ fn layers() {
     ];
     let Loaded { config, origins, warnings } = load(&sources).unwrap();
     assert_eq!((config.mode, config.bgp.local_asn, config.bgp.hold_time.as_secs()), (Plane::Native, Asn(64700), 20));
-    assert_eq!(config.bgp.peers.iter().map(|peer| peer.asn.0).collect::<Vec<_>>(), [2]);
+    assert_eq!(config.bgp.peers.iter().map(|peer| peer.asn).collect::<Vec<_>>(), [Asn(2).into()]);
     assert_eq!((config.masquerade.enabled, config.masquerade.exclude.len()), (false, 1));
     assert_eq!(config.node.name.unwrap().as_str(), "1e3");
     assert_eq!(config.node.addresses.len(), 2);
@@ -427,11 +432,34 @@ fn peers() {
             "node: {address: 192.0.2.9}\nbgp:\n  peers:\n    - {address: 192.0.2.1}\n    - {address: 192.0.2.1, asn: 1, localAddress: \"fd00::1\"}\n    - {address: 192.0.2.1, asn: 2}\n    - {address: 192.0.2.9, asn: 1}\n    - {address: 192.0.2.2, asn: 1, remoteAs: 4}\n",
         ),
         &[
-            "c.yaml:6:7: bgp.peers[0].asn is missing; expected an AS number, 1 to 4294967294 without the reserved 23456 and 65535",
+            "c.yaml:6:7: bgp.peers[0].asn is missing; expected external, internal, or an AS number, 1 to 4294967294 without the reserved 23456 and 65535",
             "c.yaml:7:50: bgp.peers[1].localAddress: fd00::1 cannot reach 192.0.2.1; expected an ipv4 address",
             "c.yaml:8:17: bgp.peers[2].address: 192.0.2.1 is bgp.peers[1] too (c.yaml:7); expected each address once",
             "c.yaml:9:17: bgp.peers[3].address: 192.0.2.9 is this node's own node.address; expected the address of another speaker",
-            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, port, asn, localAddress, passive, passwordFile, holdTime, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, role, roleStrict, gracefulRestart, description, import, export, nodes, localAsn, nextHop, addPath, client; did you mean `asn`?",
+            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, interface, port, asn, localAddress, passive, passwordFile, holdTime, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, role, roleStrict, gracefulRestart, description, import, export, nodes, localAsn, nextHop, addPath, client; did you mean `asn`?",
+        ],
+    )]);
+}
+
+#[test]
+fn peers_behind_interfaces() {
+    refuses(&[(
+        &with(
+            "bgp:\n  peers:\n    - {interface: eth1, asn: 65001}\n    - {interface: eth1, asn: external}\n    - {interface: eth2, address: 192.0.2.1, asn: internal}\n    - {asn: external}\n    - {interface: biplane0, asn: externl}\n    - {interface: eth3, asn: internal, role: peer, localAddress: \"fd00::1\", passwordFile: /run/key}\n    - {interface: lo, asn: \"65001\"}\n    - {interface: interface-number-1, asn: 65535}\n",
+        ),
+        &[
+            "c.yaml:6:19: bgp.peers[1].interface: eth1 is bgp.peers[0] too (c.yaml:5); expected each interface once",
+            "c.yaml:7:19: bgp.peers[2].interface: eth2 beside an address; expected one of the two: behind an interface the peer is found by its router advertisements",
+            "c.yaml:8:7: bgp.peers[3].address is missing; expected the address of the peer, or `interface`: the one that it is behind",
+            "c.yaml:9:19: bgp.peers[4].interface: `biplane0`; expected the name of an interface, 1 to 15 characters, not lo and none of Biplane's own",
+            "c.yaml:9:34: bgp.peers[4].asn: `externl`; expected external, internal, or an AS number, 1 to 4294967294 without the reserved 23456 and 65535; did you mean `external`?",
+            "c.yaml:10:46: bgp.peers[5].role: AS 64512 is our own; expected a peer of another AS, as RFC 9234 knows no roles inside one",
+            "c.yaml:10:66: bgp.peers[5].localAddress: fd00::1 beside an interface; expected none: the session runs between link-local addresses",
+            "c.yaml:10:91: bgp.peers[5].passwordFile: not possible behind an interface, as the kernel keeps TCP MD5 keys by address; expected `address` instead of `interface`",
+            "c.yaml:11:19: bgp.peers[6].interface: `lo`; expected the name of an interface, 1 to 15 characters, not lo and none of Biplane's own",
+            "c.yaml:11:28: bgp.peers[6].asn: `65001` in quotes; expected external, internal, or an AS number, 1 to 4294967294 without the reserved 23456 and 65535",
+            "c.yaml:12:19: bgp.peers[7].interface: `interface-number-1`; expected the name of an interface, 1 to 15 characters, not lo and none of Biplane's own",
+            "c.yaml:12:44: bgp.peers[7].asn: 65535; expected external, internal, or an AS number, 1 to 4294967294 without the reserved 23456 and 65535",
         ],
     )]);
 }
@@ -524,7 +552,7 @@ fn schema_follows_the_table() {
     let schema = schema();
     assert_eq!(schema["required"], json!(["mode", "pools"]));
     assert_eq!(schema["properties"]["vxlan"]["properties"]["port"]["default"], json!(4789));
-    assert_eq!(schema["properties"]["bgp"]["properties"]["peers"]["items"]["required"], json!(["address", "asn"]));
+    assert_eq!(schema["properties"]["bgp"]["properties"]["peers"]["items"]["required"], json!(["asn"]));
     assert_eq!(schema["properties"]["masquerade"]["type"], json!(["object", "boolean", "null"]));
     assert_eq!(schema["additionalProperties"], json!(false));
 }

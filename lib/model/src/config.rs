@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::Device;
 use crate::policy::{PolicyConfig, PrefixRange};
 use crate::reflection::{Labels, OriginateConfig, ReflectorsConfig};
-use crate::{AddPath, Asn, ClusterPool, NextHopChoice, NodeName, Plane, Prefix, RouterId, Vni};
+use crate::{AddPath, Asn, ClusterPool, NextHopChoice, NodeName, PeerAs, Plane, Prefix, RouterId, Vni};
 
 /// Everything an operator can say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,12 +164,14 @@ pub struct GracefulShutdownConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BgpPeerConfig {
-    /// Address of the peer.
-    pub address: IpAddr,
+    /// Address of the peer; absent if and only if `interface` is there.
+    pub address: Option<IpAddr>,
+    /// The interface that the peer is behind: the router that advertises itself there (RFC 4861) is the peer.
+    pub interface: Option<Device>,
     /// TCP port that we dial; default 179.
     pub port: u16,
-    /// AS number of the peer; own AS makes it iBGP.
-    pub asn: Asn,
+    /// AS of the peer; own AS makes it iBGP.
+    pub asn: PeerAs,
     /// Source address of the session; chosen by the kernel if absent.
     pub local_address: Option<IpAddr>,
     /// Never dial, only listen; default false.

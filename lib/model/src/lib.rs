@@ -21,7 +21,7 @@ pub use addr::{Asn, MacAddr, RouterId, Vni};
 pub use chance::Chance;
 pub use moment::Moment;
 pub use node::{Digest, NodeName, NodePhase, NodeSet, Reach, StateName, Uid, Vtep, Wish};
-pub use peer::{PeerId, Transport};
+pub use peer::{PeerAs, PeerId, Transport};
 pub use plane::{Owner, Plane, PlaneSet, Stance};
 pub use prefix::{ClusterPool, Family, PodCidr, Prefix};
 pub use reflection::{AddPath, NextHopChoice};

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Asn;
 use crate::kernel::Device;
 
 /// A peer: its address, and for an IPv6 link-local one the device that it is behind. As text `192.0.2.1` or
@@ -88,6 +89,67 @@ impl fmt::Debug for PeerId {
     }
 }
 
+/// Which AS a peer is of. In JSON a number, `external` or `internal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerAs {
+    /// Any but ours: its OPEN says which.
+    External,
+    /// Ours.
+    Internal,
+    /// This one; our own makes the session internal.
+    #[serde(untagged)]
+    Number(Asn),
+}
+
+impl PeerAs {
+    /// Those that are no number, by their names.
+    pub const WORDS: [(&'static str, PeerAs); 2] = [("external", PeerAs::External), ("internal", PeerAs::Internal)];
+
+    /// Is `asn` the AS of such a peer, when `own` is ours?
+    pub fn admits(self, asn: Asn, own: Asn) -> bool {
+        match self {
+            PeerAs::External => asn != own && asn != Asn(0),
+            PeerAs::Internal => asn == own,
+            PeerAs::Number(number) => asn == number,
+        }
+    }
+
+    /// Is the peer in another AS than `own`, ours?
+    pub fn is_external(self, own: Asn) -> bool {
+        match self {
+            PeerAs::External => true,
+            PeerAs::Internal => false,
+            PeerAs::Number(asn) => asn != own,
+        }
+    }
+
+    /// The number, as far as it is known without the peer's word; `own` is ours.
+    pub fn number(self, own: Asn) -> Option<Asn> {
+        match self {
+            PeerAs::External => None,
+            PeerAs::Internal => Some(own),
+            PeerAs::Number(asn) => Some(asn),
+        }
+    }
+}
+
+impl From<Asn> for PeerAs {
+    fn from(asn: Asn) -> PeerAs {
+        PeerAs::Number(asn)
+    }
+}
+
+impl fmt::Display for PeerAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAs::External => f.pad("external"),
+            PeerAs::Internal => f.pad("internal"),
+            PeerAs::Number(asn) => asn.fmt(f),
+        }
+    }
+}
+
 /// How the packets of a BGP connection travel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -121,6 +183,24 @@ mod tests {
         ] {
             assert_eq!(text.parse::<PeerId>(), Err(words.to_owned()));
         }
+    }
+
+    #[test]
+    fn an_as_is_a_number_or_a_word() {
+        for (json, what) in [
+            ("65001", PeerAs::Number(Asn(65001))),
+            ("\"external\"", PeerAs::External),
+            ("\"internal\"", PeerAs::Internal),
+        ] {
+            assert_eq!(serde_json::from_str::<PeerAs>(json).unwrap(), what);
+            assert_eq!(serde_json::to_string(&what).unwrap(), json);
+        }
+        assert!(serde_json::from_str::<PeerAs>("\"any\"").is_err());
+        let own = Asn(64512);
+        let admits = |what: PeerAs| [64512, 65001, 0].map(|asn| what.admits(Asn(asn), own));
+        assert_eq!(admits(PeerAs::External), [false, true, false]);
+        assert_eq!(admits(PeerAs::Internal), [true, false, false]);
+        assert_eq!(admits(Asn(65001).into()), [false, true, false]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod peers;
 mod restart;
 mod services;
 mod stats;
+mod unnumbered;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -366,7 +367,8 @@ impl Core {
                 self.say(now, Level::Debug, Topic::Link, format!("{} is {word}", link.device));
             }
         }
-        let same = relevant(&self.links, &own).eq(relevant(&links, &own));
+        let behind: Vec<Device> = self.unnumbered_peers().map(|(device, _)| device.clone()).collect();
+        let same = relevant(&self.links, &own, &behind).eq(relevant(&links, &own, &behind));
         self.links = links;
         self.destinations.forget_ways();
         if same {
@@ -537,11 +539,16 @@ impl Core {
     }
 }
 
-/// Links that sessions, next hops and the overlay can rest on: not ours, and with an address that is no pod's.
-fn relevant<'a>(links: &'a [LinkInfo], own: &'a [model::PodCidr]) -> impl Iterator<Item = &'a LinkInfo> {
+/// Links that sessions, next hops and the overlay can rest on: not ours, and with an address that is no pod's, or with a
+/// peer `behind` them.
+fn relevant<'a>(
+    links: &'a [LinkInfo],
+    own: &'a [model::PodCidr],
+    behind: &'a [Device],
+) -> impl Iterator<Item = &'a LinkInfo> {
     let pods = |address: &IpAddr| own.iter().any(|cidr| cidr.0.holds(address));
-    links
-        .iter()
-        .filter(|link| !ground::is_ours(link))
-        .filter(move |link| link.addresses.iter().any(|(address, _)| ground::is_global(address) && !pods(address)))
+    links.iter().filter(|link| !ground::is_ours(link)).filter(move |link| {
+        let global = || link.addresses.iter().any(|(address, _)| ground::is_global(address) && !pods(address));
+        behind.contains(&link.device) || global()
+    })
 }

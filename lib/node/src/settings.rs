@@ -143,16 +143,16 @@ impl Keys {
         let mut warnings = Vec::new();
         let mut keys = BTreeMap::new();
         for peer in &config.bgp.peers {
-            let Some(path) = &peer.session.password_file else { continue };
-            match (Key::read(path), self.keys.get(&peer.address)) {
+            let (Some(path), Some(address)) = (&peer.session.password_file, peer.address) else { continue };
+            match (Key::read(path), self.keys.get(&address)) {
                 (Ok(key), _) => {
-                    keys.insert(peer.address, key);
+                    keys.insert(address, key);
                 }
                 (Err(error), Some(old)) => {
-                    warnings.push(format!("peer {}: {error}; the key read before stays", peer.address));
-                    keys.insert(peer.address, old.clone());
+                    warnings.push(format!("peer {}: {error}; the key read before stays", address));
+                    keys.insert(address, old.clone());
                 }
-                (Err(error), None) => return Err(format!("peer {}: {error}", peer.address)),
+                (Err(error), None) => return Err(format!("peer {}: {error}", address)),
             }
         }
         for (address, key) in &keys {

@@ -9,11 +9,84 @@ mod sim;
 
 use std::time::Duration;
 
-use model::kernel::{Key, Value, Via};
-use model::{Plane, StateName};
+use model::config::{BgpPeerConfig, BgpSessionConfig};
+use model::kernel::{Device, Key, Value, Via};
+use model::{Asn, PeerAs, Plane, StateName};
 use sim::World;
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Peers that are named by interface: found by their advertisements, both families over their link-local addresses, and
+/// gone with the interface.
+///
+/// Checklist: 32, 33
+#[test]
+fn peers_behind_interfaces_come_and_go_with_them() {
+    for seed in 1..6 {
+        let mut world = World::new(seed, 2, |config| {
+            config.bgp.mesh = false;
+            for (interface, asn) in [("eth1", PeerAs::Internal), ("eth2", Asn(64512).into())] {
+                config.bgp.peers.push(behind(interface, asn));
+            }
+        });
+        for index in 0..2 {
+            world.uplink(index, "eth1", Some(true));
+            world.uplink(index, "eth2", Some(true));
+        }
+        settled(&mut world, Plane::Overlay);
+        assert!(world.nodes[0].discovering.is_empty(), "nobody is asked for while BGP does not stand");
+        world.switch(0, Plane::Native);
+        world.run_until(MINUTE, |world| world.nodes.iter().all(|node| node.discovering.len() == 2));
+        world.run_for(Duration::from_secs(5));
+        assert!(world.all_on(Plane::Overlay), "a node that has found nobody has nobody to learn from");
+        world.meet_on("eth1");
+        world.meet_on("eth2");
+        settled(&mut world, Plane::Native);
+        let all = |world: &World, devices: &[&str]| {
+            let ways: Vec<_> = world.nodes.iter().flat_map(|node| node.ways()).collect();
+            ways.len() == 4 && ways.iter().all(|way| way == devices)
+        };
+        world.run_until(MINUTE, |world| all(world, &["eth1", "eth2"]));
+
+        // Advertisements go on, and those of others on the link change nothing.
+        for _ in 0..5 {
+            world.advertise(0, "eth1", "fe80::bad".parse().unwrap());
+            world.meet_on("eth1");
+            world.run_for(Duration::from_secs(20));
+        }
+        assert!(all(&world, &["eth1", "eth2"]));
+
+        // The interface goes down on one side: its session goes on both.
+        world.uplink(0, "eth1", Some(false));
+        world.run_until(MINUTE, |world| all(world, &["eth2"]));
+        assert_eq!(world.nodes[0].discovering.len(), 1);
+        // It is back, as another one: nobody is behind it before somebody says so.
+        world.uplink(0, "eth1", Some(true));
+        world.run_for(Duration::from_secs(5));
+        assert!(all(&world, &["eth2"]));
+        world.meet_on("eth1");
+        world.run_until(MINUTE, |world| all(world, &["eth1", "eth2"]));
+        // It is taken away altogether.
+        world.uplink(1, "eth2", None);
+        world.run_until(MINUTE, |world| all(world, &["eth1"]));
+
+        world.switch(1, Plane::Overlay);
+        settled(&mut world, Plane::Overlay);
+        assert!(world.nodes.iter().all(|node| node.discovering.is_empty()));
+    }
+}
+
+fn behind(interface: &str, asn: PeerAs) -> BgpPeerConfig {
+    BgpPeerConfig {
+        address: None,
+        interface: Device::new(interface),
+        port: 179,
+        asn,
+        local_address: None,
+        passive: false,
+        session: BgpSessionConfig::default(),
+    }
+}
 
 fn settled(world: &mut World, plane: Plane) {
     world.run_until(5 * MINUTE, |world| world.settled_on(plane));

@@ -15,6 +15,8 @@ pub struct Ground {
     pub vxlan: Option<VxlanLink>,
     /// Devices by which packets of other nodes may come in natively, sorted.
     pub underlay: Vec<Device>,
+    /// Those of them that have no IPv4 address: peers behind them have none either.
+    pub unnumbered: Vec<Device>,
     /// Families of the cluster's pools.
     pub families: Vec<Family>,
     /// Masquerade, if it is wanted.
@@ -58,9 +60,11 @@ pub fn ground(ground: &Ground) -> Vec<(Key, Value)> {
             wanted.push((Key::Address(device.clone(), Prefix::host(address)), Value::There));
         }
         // On a device without an IPv4 address the kernel's loose filter is strict (`fib_validate_source`): it would drop
-        // what comes in by the overlay while the way back is native.
-        if let (Some(device), Some(address @ IpAddr::V4(_))) = (ground.overlay(), cidr.node_address()) {
-            wanted.push((Key::Address(device, Prefix::host(address)), Value::There));
+        // what comes in by the overlay while the way back is native, and the other way round on an unnumbered uplink.
+        if let Some(address @ IpAddr::V4(_)) = cidr.node_address() {
+            for device in ground.overlay().into_iter().chain(ground.unnumbered.iter().cloned()) {
+                wanted.push((Key::Address(device, Prefix::host(address)), Value::There));
+            }
         }
         wanted.push((Key::Route(cidr.0), Value::Route { via: Via::Unreachable, src: None }));
     }

@@ -29,6 +29,7 @@ fn overlay(local: &str) -> Ground {
             mtu: vxlan_mtu(1500, &local),
         }),
         underlay: vec![Device::new("eth0").unwrap()],
+        unnumbered: Vec::new(),
         families: Family::BOTH.to_vec(),
         masquerade: None,
     }
@@ -92,6 +93,15 @@ fn the_ground_forwards_filters_loosely_and_does_not_loop() {
     assert!(wanted.contains(&(Key::Address(vxlan, "10.244.1.2/32".parse().unwrap()), Value::There)));
     let lo = Device::new("lo").unwrap();
     assert!(wanted.contains(&(Key::Address(lo, "10.244.1.2/32".parse().unwrap()), Value::There)));
+}
+
+#[test]
+fn an_unnumbered_uplink_gets_an_ipv4_address_so_that_loose_filtering_is_loose() {
+    let eth1 = Device::new("eth1").unwrap();
+    let wanted = ground(&Ground { vxlan: None, unnumbered: vec![eth1.clone()], ..overlay("10.0.0.1") });
+    let addresses = wanted.iter().filter(|(key, _)| matches!(key, Key::Address(device, _) if *device == eth1));
+    let addresses: Vec<_> = addresses.map(|(key, _)| key.to_string()).collect();
+    assert_eq!(addresses, ["address 10.244.1.2/32 dev eth1"], "IPv6 has no such filter");
 }
 
 #[test]

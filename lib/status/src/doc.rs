@@ -24,7 +24,7 @@ mod mode;
 
 pub use bgp::{
     BgpPeer, BgpPeers, BgpRoute, BgpRoutes, BgpState, FamilyCounts, Origin, PeerType, RouteDirection, RouteVerdict,
-    Stranger,
+    Stranger, Undiscovered,
 };
 pub use explain::{
     ExplainCarry, ExplainClaim, ExplainDoc, ExplainHop, ExplainOverlay, ExplainPlane, ExplainRoute, ExplainVerdict,

@@ -377,6 +377,11 @@ bgp:
             );
         }
     }
+    if node == "e" {
+        for router in [Router::Frr, Router::Bird] {
+            let _ = writeln!(text, "    - {{interface: un{}, asn: external, description: unnumbered}}", router.node());
+        }
+    }
     text
 }
 
@@ -460,6 +465,8 @@ router bgp {FABRIC}
             }
         }
     }
+    text += " neighbor une interface remote-as external\n";
+    families.iter_mut().for_each(|lines| *lines += "  neighbor une activate\n");
     let [v4, v6] = families;
     let _ = write!(
         text,
@@ -533,6 +540,19 @@ template bgp common {{
         }
         text += "}\n";
     }
+    // It advertises itself and waits: which address to dial it never finds out.
+    let _ = write!(
+        text,
+        "protocol radv {{ interface \"une\" {{ max ra interval 10; default lifetime 0; }}; }}
+protocol bgp s_unnumbered from common {{
+  neighbor range fe80::/10 as {OUTSIDE};
+  interface \"une\";
+  dynamic name \"s_unnumbered_\";
+  ipv4 {{ extended next hop; import all; export where proto = \"own4\"; }};
+  ipv6 {{ import all; export where proto = \"own6\"; }};
+}}
+"
+    );
     text
 }
 

@@ -93,6 +93,22 @@ pub(super) fn peers(peers: &BgpPeers) -> Table {
             maybe(peer.description.as_ref()),
         ]);
     }
+    for peer in &peers.undiscovered {
+        let mut row = vec![
+            cell(&peer.interface),
+            cell(peer.asn),
+            cell(peer.peer_type),
+            Cell::toned("Idle", Tone::Warn),
+            maybe(None::<String>),
+            cell(0),
+            cell(0),
+            cell(0),
+            cell(&peer.why),
+        ];
+        row.resize_with(columns.len() + wide.len() - 1, || maybe(None::<String>));
+        row.push(maybe(peer.description.as_ref()));
+        table.rows.push(row);
+    }
     table
 }
 

@@ -116,9 +116,9 @@ impl Peer {
         if let Some(attributes) = &update.attributes {
             let refusal = shared.view.refuse_attributes(attributes);
             let role = self.config.role.filter(|_| self.external);
-            let leak = role::leak(role, self.config.asn, attributes.only_to_customer);
-            let attributes = &self.marker.mark(role, self.config.asn, attributes);
-            let neighbour = (self.config.id.address, self.config.asn);
+            let leak = role::leak(role, self.asn, attributes.only_to_customer);
+            let attributes = &self.marker.mark(role, self.asn, attributes);
+            let neighbour = (self.config.id.address, self.asn);
             let mut last: Option<(Arc<Route>, Option<crate::Ineligible>)> = None;
             for announced in &update.announced {
                 let prefix = announced.prefix;

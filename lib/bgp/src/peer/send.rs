@@ -27,7 +27,7 @@ impl Peer {
 
     /// What exports to the peer depend on may be new: after a change of addresses or configuration.
     pub(crate) fn renew_target(&mut self, now: Moment, shared: &mut Shared) {
-        let (index, config) = (self.index, &self.config);
+        let (index, asn, config) = (self.index, self.asn, &self.config);
         let Some(link) = self.links.iter_mut().find(|l| l.session.state() == State::Established) else { return };
         let Some(agreed) = link.session.agreed() else { return };
         let local = link.session.local.map(|local| local.ip().to_canonical());
@@ -41,7 +41,7 @@ impl Peer {
             client: config.client,
             mesh: config.mesh,
             local_asn: config.local_asn.unwrap_or(shared.view.local_asn),
-            asn: config.asn,
+            asn,
             policy: config.export.clone(),
             next_hop: config.next_hop,
             role: config.role.filter(|_| !agreed.wire.ibgp),

@@ -103,7 +103,7 @@ impl Peer {
             }
             let view = &shared.view;
             let refusal = view.refuse_attributes(&accepted.route.attributes);
-            let neighbour = (self.config.id.address, self.config.asn);
+            let neighbour = (self.config.id.address, self.asn);
             let used = refusal.map_or_else(|| self.import.ask(view, &prefix, &accepted.route, neighbour), Err);
             let used = match used {
                 Ok(used) if shared.settings.honour_shutdown => self.leaving.lower(used),
@@ -115,7 +115,7 @@ impl Peer {
                 }
             };
             let role = self.config.role.filter(|_| self.external);
-            let leak = role::leak(role, self.config.asn, accepted.route.attributes.only_to_customer);
+            let leak = role::leak(role, self.asn, accepted.route.attributes.only_to_customer);
             let ineligible = leak.or(view.ineligible(&used, self.external, self.config.id.address, self.local));
             let known = shared.rib.of_peer(&prefix, self.index, id);
             if known.is_some_and(|(candidate, _)| !Arc::ptr_eq(&candidate.route, &used)) {

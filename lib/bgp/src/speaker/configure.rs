@@ -169,11 +169,13 @@ impl Speaker {
             let import = Import::new(config.import.clone(), &mut self.shared.rules);
             let mut peer = Peer::new(now, config, index);
             peer.import = import;
+            peer.note_asn(&self.shared);
             self.peers.insert(id.clone(), peer);
             return self.settle(&id);
         };
         let returned = std::mem::take(&mut peer.gone);
         let before = std::mem::replace(&mut peer.config, config);
+        peer.note_asn(&self.shared);
         if before.import != peer.config.import {
             peer.import = Import::new(peer.config.import.clone(), &mut self.shared.rules);
             peer.import_changed = true;

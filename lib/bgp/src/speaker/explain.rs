@@ -95,7 +95,7 @@ impl Speaker {
     fn accepting(&self, prefix: &Prefix, candidate: &Candidate) -> Option<String> {
         let peer = self.peers.get(&self.shared.rib.origins(candidate.peer).id)?;
         let (_, accepted) = peer.rib_in.accepted(prefix).find(|((_, id), _)| *id == candidate.path_id)?;
-        peer.import.accepting(prefix, &accepted.route, (peer.config.id.address, peer.config.asn))
+        peer.import.accepting(prefix, &accepted.route, (peer.config.id.address, peer.asn))
     }
 
     /// Which step decided about a candidate, by which values, and against whom.

@@ -29,6 +29,11 @@ impl Speaker {
         (there().filter(|peer| peer.is_live()).count(), there().count())
     }
 
+    /// Is a session with the peer Established?
+    pub fn is_established(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(Peer::is_live)
+    }
+
     /// `Ok` when every peer with an Established session has sent End-of-RIB for all negotiated families, or has not
     /// within 30 s. A peer that has not promised End-of-RIB has told everything after 5 s without an UPDATE. The error
     /// says who is waited for.
@@ -165,7 +170,7 @@ impl Speaker {
         PeerStatus {
             id: peer.config.id.clone(),
             port: peer.config.port,
-            asn: peer.config.asn,
+            asn: peer.asn,
             mesh: peer.config.mesh,
             passive: peer.config.passive,
             down: peer.down,

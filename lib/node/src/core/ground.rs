@@ -98,7 +98,8 @@ impl Core {
                 mtu: self.config.vxlan.mtu.unwrap_or_else(|| plan::vxlan_mtu(home.mtu, &local)),
             }),
         };
-        let mut devices: Vec<_> = super::relevant(&self.links, &own).map(|link| link.device.clone()).collect();
+        let behind: Vec<_> = self.unnumbered_peers().map(|(device, _)| device.clone()).collect();
+        let mut devices: Vec<_> = super::relevant(&self.links, &own, &behind).map(|link| link.device.clone()).collect();
         devices.sort();
         devices.dedup();
         let mut families: Vec<Family> = self.config.pools.iter().map(model::ClusterPool::family).collect();
@@ -110,7 +111,16 @@ impl Core {
             .enabled
             .then(|| plan::masquerade(&own, &self.config.pools, &self.config.masquerade.exclude))
             .flatten();
-        Ground { own, vxlan, underlay: devices, families, masquerade }
+        let unnumbered = self.without_ipv4(&own);
+        Ground { own, vxlan, underlay: devices, unnumbered, families, masquerade }
+    }
+
+    /// Interfaces with a peer behind them that have no IPv4 address but what we give them.
+    fn without_ipv4(&self, own: &[model::PodCidr]) -> Vec<model::kernel::Device> {
+        let ours = |address: IpAddr| own.iter().any(|cidr| cidr.node_address() == Some(address));
+        let links = self.links.iter().filter(|link| !is_ours(link) && self.is_unnumbered(&link.device));
+        let bare = |link: &&LinkInfo| link.addresses.iter().all(|(address, _)| address.is_ipv6() || ours(*address));
+        links.filter(bare).map(|link| link.device.clone()).collect()
     }
 
     /// MTU of pods: the configured one, or the smaller of the planes'.

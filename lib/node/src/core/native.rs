@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bgp::{Origination, Output, PeerConfig, Policy, Speaker, SpeakerConfig};
 use model::config::{BgpConfig, Config};
+use model::kernel::Device;
 use model::reflection::OriginateConfig;
 use model::{Family, Moment, PeerId, Plane, Prefix, RouterId};
 use peering::Command;
@@ -14,6 +15,7 @@ use switch::Readiness;
 
 use super::Core;
 use super::meeting::Meeting;
+use super::unnumbered::Unnumbered;
 use crate::event::{Effect, Identity, Level, Topic};
 
 /// First wait before a connection is tried again.
@@ -45,6 +47,8 @@ pub(super) struct Native {
     pub(super) policies: BTreeMap<String, Arc<Policy>>,
     /// Which nodes are peers.
     pub(super) meeting: Meeting,
+    /// Who is behind interfaces.
+    pub(super) unnumbered: Unnumbered,
 }
 
 impl Native {
@@ -64,6 +68,7 @@ impl Native {
             kept: BTreeSet::new(),
             policies: bgp::policies(&config.bgp, &config.pools),
             meeting: Meeting::default(),
+            unnumbered: Unnumbered::default(),
         }
     }
 
@@ -150,11 +155,7 @@ impl Core {
     /// Opens, changes or closes sessions as the stance and the configuration say; hands out what the speaker wants done.
     pub(super) fn run_native(&mut self, now: Moment) {
         if std::mem::take(&mut self.native.links_changed) {
-            let addresses = self
-                .links
-                .iter()
-                .flat_map(|link| link.addresses.iter().map(|(address, len)| (*address, *len, link.device.clone())));
-            self.native.speaker.handle_local_addresses(addresses.collect());
+            self.tell_addresses();
             self.native.dirty = true;
         }
         let drained = self.drain.as_ref().is_some_and(super::drain::Drain::is_closed);
@@ -168,6 +169,7 @@ impl Core {
                 self.native.port = None;
                 self.native.listening = None;
                 self.out.push(Effect::Peering(Command::StopListening));
+                self.renew_discovery(now, false);
                 self.say(
                     now,
                     Level::Info,
@@ -182,6 +184,7 @@ impl Core {
             }
         } else if self.native.on {
             if std::mem::take(&mut self.native.dirty) {
+                self.renew_discovery(now, true);
                 self.configure_speaker(now);
             }
         } else if self.ground.trouble.is_none()
@@ -194,9 +197,24 @@ impl Core {
             self.native.dirty = false;
             self.tell_restart(now);
             self.native.meeting.dirty = true;
+            self.renew_discovery(now, true);
             self.configure_speaker(now);
         }
         self.drain_speaker(now);
+    }
+
+    /// Tells the speaker the addresses of this host, but for what the ground has put on unnumbered uplinks: no router there
+    /// has an address beside it.
+    fn tell_addresses(&mut self) {
+        let ground = &self.ground.spec;
+        let is_ground = |device: &Device, address: &IpAddr| {
+            ground.unnumbered.contains(device) && ground.own.iter().any(|cidr| cidr.node_address() == Some(*address))
+        };
+        let all =
+            self.links.iter().flat_map(|link| link.addresses.iter().map(move |(address, len)| (link, address, len)));
+        let told = all.filter(|(link, address, _)| !is_ground(&link.device, address));
+        let addresses = told.map(|(link, address, len)| (*address, *len, link.device.clone())).collect();
+        self.native.speaker.handle_local_addresses(addresses);
     }
 
     /// Own prefixes first, peers after: the first End-of-RIB of a session must be complete.
@@ -247,8 +265,8 @@ impl Core {
             peering::Event::Bytes { conn, bytes } => speaker.handle_bytes(now, conn, &bytes),
             peering::Event::Closed { conn, error } => speaker.handle_closed(now, conn, error),
             peering::Event::Drained(conn) => speaker.handle_drained(now, conn),
-            // Nothing is asked for yet.
-            peering::Event::Neighbour { .. } | peering::Event::DiscoveryFailed { .. } => {}
+            peering::Event::Neighbour { device, address } => self.handle_neighbour(now, device, address),
+            peering::Event::DiscoveryFailed { device, error } => self.handle_discovery_failed(now, device, error),
         }
     }
 
@@ -285,6 +303,11 @@ impl Core {
             Some(Ok(())) => {}
         }
         let (up, total) = self.native.speaker.sessions();
+        if total == 0
+            && let Some((.., why)) = self.undiscovered().into_iter().next()
+        {
+            return Readiness::Waiting(format!("no BGP session is up: {why}"));
+        }
         if total > 0 && up == 0 {
             let peer = self.native.speaker.peers().into_iter().find(|peer| peer.last_error.is_some());
             let words = peer.and_then(|peer| peer.last_error.map(|(_, error)| format!(": {}: {error}", peer.id)));
@@ -304,7 +327,7 @@ impl Core {
         if self.native.ready_deadline(false, &self.config.bgp).is_some_and(|deadline| now >= deadline) {
             return true;
         }
-        if self.native.speaker.end_of_rib_complete().is_err() {
+        if self.native.speaker.end_of_rib_complete().is_err() || !self.undiscovered().is_empty() {
             return false;
         }
         self.native

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bgp::PeerConfig;
-use model::Plane;
 use model::config::{BgpRole, BgpSessionConfig};
 use model::reflection::selects;
+use model::{PeerId, Plane};
 
 use super::Core;
 
@@ -18,12 +18,18 @@ impl Core {
             .peers
             .iter()
             .filter(|peer| selects(&peer.session.nodes, &self.config.node.labels))
-            .map(|peer| PeerConfig {
-                port: peer.port,
-                local_address: peer.local_address,
-                passive: peer.passive,
-                key_generation: self.key_generation(&peer.address),
-                ..self.session(&peer.session, PeerConfig::new(peer.address, peer.asn))
+            .filter_map(|peer| {
+                let id = match &peer.interface {
+                    Some(interface) => self.router_behind(interface)?,
+                    None => PeerId::from(peer.address?),
+                };
+                Some(PeerConfig {
+                    port: peer.port,
+                    local_address: peer.local_address,
+                    passive: peer.passive,
+                    key_generation: self.key_generation(&id.address),
+                    ..self.session(&peer.session, PeerConfig::new(id, peer.asn))
+                })
             })
             .collect();
         if !bgp.mesh {

@@ -75,7 +75,8 @@ impl Core {
         let waiting = self.waiting(wall);
         let (state, since) = self.state();
         let (make, take) = self.reconcile.tracker().pending();
-        let (peers_up, peers_total) = if self.native.on { self.native.speaker.sessions() } else { (0, 0) };
+        let (peers_up, known) = if self.native.on { self.native.speaker.sessions() } else { (0, 0) };
+        let peers_total = if self.native.on { known + self.undiscovered().len() } else { 0 };
         let foreign = self.foreign_docs();
         doc::Status {
             node: self.identity.node.clone(),

@@ -187,7 +187,7 @@ fn with_service(config: &mut Config) {
     let loaded = config::load(&[source]).unwrap().config;
     config.bgp.originate = loaded.bgp.originate;
     config.bgp.peers = loaded.bgp.peers;
-    config.bgp.peers.retain(|peer| !config.node.addresses.contains(&peer.address));
+    config.bgp.peers.retain(|peer| peer.address.is_none_or(|address| !config.node.addresses.contains(&address)));
 }
 
 /// Nothing is announced before it is said that it can be forwarded; what no longer can is withdrawn; a restarted daemon

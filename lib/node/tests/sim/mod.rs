@@ -63,6 +63,8 @@ pub(crate) struct SimNode {
     holds_writes: bool,
     held_writes: Vec<Vec<Write>>,
     links: Vec<LinkInfo>,
+    /// Devices on which routers are listened for.
+    pub(crate) discovering: BTreeMap<Device, u32>,
     /// Deliveries to one node keep their order per source.
     last: BTreeMap<&'static str, Moment>,
 }
@@ -154,6 +156,7 @@ impl World {
                 holds_writes: false,
                 held_writes: Vec::new(),
                 links,
+                discovering: BTreeMap::new(),
                 last: BTreeMap::new(),
             });
         }
@@ -287,6 +290,38 @@ impl World {
         }
     }
 
+    /// An interface without addresses of the fabric comes, goes (`up` is none), or changes; the nodes' interfaces of one
+    /// name are on one link.
+    pub(crate) fn uplink(&mut self, index: usize, device: &str, up: Option<bool>) {
+        let device = Device::new(device).unwrap();
+        let node = &mut self.nodes[index];
+        node.links.retain(|link| link.device != device);
+        if let Some(up) = up {
+            self.sent += 1;
+            let number = 10 + self.sent as u32;
+            node.links.push(LinkInfo { up, ..link(device.as_str(), number, &[(link_local(index, &device), 64)]) });
+        }
+        let links = node.links.clone();
+        self.mail(index, "kernel", Event::Kernel(kernel::Event::Links(links)));
+    }
+
+    /// A router on an interface of a node advertises itself, if anybody listens.
+    pub(crate) fn advertise(&mut self, index: usize, device: &str, router: IpAddr) {
+        let device = Device::new(device).unwrap();
+        let IpAddr::V6(address) = router else { panic!("{router} advertises nothing") };
+        if self.nodes[index].discovering.contains_key(&device) {
+            self.mail(index, "tcp", Event::Peering(peering::Event::Neighbour { device, address }));
+        }
+    }
+
+    /// The nodes advertise themselves on an interface, each to the next one.
+    pub(crate) fn meet_on(&mut self, device: &str) {
+        for index in 0..self.nodes.len() {
+            let other = (index + 1) % self.nodes.len();
+            self.advertise(index, device, link_local(other, &Device::new(device).unwrap()));
+        }
+    }
+
     fn mail(&mut self, to: usize, source: &'static str, event: Event) {
         let delay = Duration::from_micros(50 + self.dice.roll(3_000));
         let node = &mut self.nodes[to];
@@ -416,8 +451,12 @@ impl World {
                 self.mail(index, "tcp", Event::Peering(Told::Listening));
             }
             Command::StopListening => self.nodes[index].listening = false,
-            Command::Dial { conn, remote, .. } => {
-                let to = self.nodes.iter().position(|node| node.config.node.addresses.contains(&remote.ip()));
+            Command::Dial { conn, remote, transport, .. } => {
+                let behind = transport.device.clone();
+                let to = match &behind {
+                    None => self.nodes.iter().position(|node| node.config.node.addresses.contains(&remote.ip())),
+                    Some(device) => self.nodes.iter().position(|node| node.holds(device, remote.ip())),
+                };
                 let Some(to) = to.filter(|to| self.nodes[*to].listening) else {
                     let error = "connection refused".to_owned();
                     self.mail(index, "tcp", Event::Peering(Told::DialFailed { conn, error }));
@@ -426,12 +465,13 @@ impl World {
                 self.accepted += 1;
                 let theirs = self.accepted;
                 self.wires.push(Wire { ends: [(index, conn), (to, theirs)] });
-                let local = SocketAddr::new(address(index), 40_000);
+                let own = behind.as_ref().map_or(address(index), |device| link_local(index, device));
+                let local = SocketAddr::new(own, 40_000);
                 self.mail(index, "tcp", Event::Peering(Told::Dialed { conn, local }));
-                let accepted = Told::Accepted { conn: theirs, local: remote, remote: local, device: None };
+                let accepted = Told::Accepted { conn: theirs, local: remote, remote: local, device: behind };
                 self.mail(to, "tcp", Event::Peering(accepted));
             }
-            Command::Discover(_) => {}
+            Command::Discover(devices) => self.nodes[index].discovering = devices,
             Command::Send { conn, bytes } => {
                 if let Some((to, theirs)) = self.other_end(index, conn) {
                     self.mail(to, "tcp", Event::Peering(Told::Bytes { conn: theirs, bytes }));
@@ -541,10 +581,16 @@ impl World {
                         self.tail()
                     );
                 } else {
-                    assert_eq!(
-                        hop.gateway,
-                        Some(receiver.config.node.addresses[usize::from(prefix.address().is_ipv6())])
-                    );
+                    let gateway = hop.gateway.unwrap();
+                    match gateway {
+                        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                            assert!(receiver.holds(&hop.device, gateway), "{hop} is not {}", receiver.name);
+                        }
+                        _ => {
+                            let of_family = usize::from(prefix.address().is_ipv6());
+                            assert_eq!(gateway, receiver.config.node.addresses[of_family]);
+                        }
+                    }
                     let forward = Key::Sysctl("net/ipv4/ip_forward".into());
                     assert!(receiver.kernel.contains_key(&forward), "{} does not forward", receiver.name);
                 }
@@ -600,6 +646,29 @@ impl World {
         let log: Vec<&str> = self.log.iter().map(String::as_str).collect();
         format!("{}\n{}\ndigest {:?}", log.join("\n"), phases.join("\n"), self.store.0.digest)
     }
+}
+
+impl SimNode {
+    /// Is the address one of the node's on this interface?
+    fn holds(&self, device: &Device, address: IpAddr) -> bool {
+        let mut on = self.links.iter().filter(|link| link.device == *device);
+        on.any(|link| link.addresses.iter().any(|(own, _)| *own == address))
+    }
+
+    /// By which interfaces packets leave, for each route that leads out.
+    pub(crate) fn ways(&self) -> Vec<Vec<String>> {
+        let out = self.kernel.iter().filter_map(|(key, value)| match (key, value) {
+            (Key::Route(_), Value::Route { via: Via::Hops(hops), .. }) => Some(hops),
+            _ => None,
+        });
+        out.map(|hops| hops.iter().map(|hop| hop.device.to_string()).collect()).collect()
+    }
+}
+
+/// The address of a node on an interface.
+pub(crate) fn link_local(index: usize, device: &Device) -> IpAddr {
+    let place = device.as_str().bytes().last().unwrap_or_default();
+    format!("fe80::{place:x}:{}", index + 1).parse().unwrap()
 }
 
 fn address(index: usize) -> IpAddr {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use model::{Asn, Family, NodeName, PeerId, Prefix, RouterId};
+use model::kernel::Device;
+use model::{Asn, Family, NodeName, PeerAs, PeerId, Prefix, RouterId};
 use serde::{Deserialize, Serialize};
 
 use super::Time;
@@ -26,19 +27,40 @@ pub struct BgpPeers {
     pub originated: Vec<Prefix>,
     /// Peers by address.
     pub items: Vec<BgpPeer>,
+    /// Peers that are configured by interface and not found yet.
+    pub undiscovered: Vec<Undiscovered>,
     /// Who connected without being configured, the newest first; bounded.
     pub strangers: Vec<Stranger>,
+}
+
+/// A peer that is configured by interface and not found: it has no address yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Undiscovered {
+    /// The interface that it should be behind.
+    pub interface: Device,
+    /// Its AS number, `external` or `internal`, as configured.
+    pub asn: PeerAs,
+    /// Own AS or another.
+    #[serde(rename = "type")]
+    pub peer_type: PeerType,
+    /// Words of the configuration.
+    pub description: Option<String>,
+    /// Why it is not found, in words.
+    pub why: String,
 }
 
 /// One peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BgpPeer {
-    /// Its address.
+    /// Its address; for a link-local one with the interface, `fe80::1%eth1`.
     pub address: PeerId,
+    /// The interface that it was found behind; `null` if it is configured by address.
+    pub interface: Option<Device>,
     /// TCP port that we dial.
     pub port: u16,
-    /// Its AS number.
+    /// Its AS number; 0 as long as an `external` peer has not told it.
     pub asn: Asn,
     /// Our AS number towards it.
     pub local_asn: Asn,

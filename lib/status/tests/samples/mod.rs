@@ -271,6 +271,7 @@ fn ipam() -> IpamDoc {
 fn peers() -> BgpPeers {
     let mesh = BgpPeer {
         address: ip("192.0.2.2").into(),
+        interface: None,
         port: 179,
         asn: asn(64512),
         local_asn: asn(64512),
@@ -305,6 +306,7 @@ fn peers() -> BgpPeers {
     };
     let tor = BgpPeer {
         address: ip("2001:db8::ff").into(),
+        interface: None,
         port: 1179,
         asn: asn(65003),
         peer_type: PeerType::Ebgp,
@@ -335,6 +337,13 @@ fn peers() -> BgpPeers {
         listen_error: Some("port 179 is taken by bird".into()),
         originated: vec![prefix("10.244.1.0/24")],
         items: vec![mesh, tor],
+        undiscovered: vec![Undiscovered {
+            interface: model::kernel::Device::new("eth1").unwrap(),
+            asn: model::PeerAs::External,
+            peer_type: PeerType::Ebgp,
+            description: Some("ToR".into()),
+            why: "interface eth1 is down".into(),
+        }],
         strangers: vec![Stranger { address: ip("192.0.2.99").into(), count: 7, last: time(7) }],
     }
 }
@@ -499,9 +508,10 @@ fn config() -> ConfigDoc {
     let pool = ClusterPool::new(prefix("10.244.0.0/16"), 24).unwrap();
     let mut config = Config::minimal(Plane::Overlay, vec![pool]);
     config.bgp.peers.push(BgpPeerConfig {
-        address: ip("192.0.2.254"),
+        address: Some(ip("192.0.2.254")),
+        interface: None,
         port: 179,
-        asn: asn(65001),
+        asn: asn(65001).into(),
         local_address: None,
         passive: false,
         session: BgpSessionConfig {

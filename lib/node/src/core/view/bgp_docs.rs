@@ -26,6 +26,7 @@ impl Core {
             let sum = |of: fn(&doc::FamilyCounts) -> u64| by_family.iter().map(of).sum();
             let node = self.claims.all.values().find(|claim| claim.reach.underlay.contains(&peer.id.address));
             doc::BgpPeer {
+                interface: peer.id.device.clone(),
                 address: peer.id,
                 port: peer.port,
                 asn: peer.asn,
@@ -69,6 +70,7 @@ impl Core {
             listen_error: self.native.listen_error().map(str::to_owned),
             originated: if self.native.on { self.native.originated.iter().copied().collect() } else { Vec::new() },
             items,
+            undiscovered: if self.native.on { self.undiscovered_docs() } else { Vec::new() },
             strangers: speaker
                 .last_strangers()
                 .iter()
@@ -79,6 +81,18 @@ impl Core {
                 })
                 .collect(),
         }
+    }
+
+    fn undiscovered_docs(&self) -> Vec<doc::Undiscovered> {
+        let own = self.config.bgp.local_asn;
+        let undiscovered = self.undiscovered().into_iter().map(|(peer, interface, why)| doc::Undiscovered {
+            interface: interface.clone(),
+            asn: peer.asn,
+            peer_type: if peer.asn.is_external(own) { doc::PeerType::Ebgp } else { doc::PeerType::Ibgp },
+            description: peer.session.description.clone(),
+            why,
+        });
+        undiscovered.collect()
     }
 
     pub(super) fn bgp_routes_doc(
