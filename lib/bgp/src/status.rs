@@ -35,6 +35,8 @@ pub struct PeerStatus {
     pub port: u16,
     /// AS number that it must have.
     pub asn: Asn,
+    /// Ours in sessions with it.
+    pub local_asn: Asn,
     /// Made from a claim.
     pub mesh: bool,
     /// Never dialed.

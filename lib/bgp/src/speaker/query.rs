@@ -171,6 +171,7 @@ impl Speaker {
             id: peer.config.id.clone(),
             port: peer.config.port,
             asn: peer.asn,
+            local_asn: peer.config.local_asn.unwrap_or(self.shared.view.local_asn),
             mesh: peer.config.mesh,
             passive: peer.config.passive,
             down: peer.down,

@@ -142,7 +142,9 @@ fn drained(bed: &Bed, router: Router) -> Found {
     up(bed, router, "external")?;
     let slot = bed.slot("external");
     let own = bed.own("e", false)?;
-    let leaves = |text: &str| ["graceful-shutdown", "65535:0", "(65535,0)"].iter().any(|word| text.contains(word));
+    let leaves = |text: &str| {
+        ["graceful-shutdown", "planned-shut", "65535:0", "(65535,0)"].iter().any(|word| text.contains(word))
+    };
     if leaves(&router.knows(bed, slot, &own)?) {
         return Err("it has the community before the drain".into());
     }

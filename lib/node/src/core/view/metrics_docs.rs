@@ -78,7 +78,6 @@ impl Core {
 
     fn peer_metrics(&self, wall: Wall) -> Vec<doc::PeerMetrics> {
         let counters = self.native.speaker.counters();
-        let own = self.config.bgp.local_asn;
         let metrics = |peer: bgp::PeerStatus| {
             let routes = peer.counts.iter().flat_map(|(family, counts)| {
                 let kinds = [
@@ -118,7 +117,7 @@ impl Core {
             doc::PeerMetrics {
                 peer: peer.id,
                 asn: peer.asn,
-                peer_type: if peer.asn == own { doc::PeerType::Ibgp } else { doc::PeerType::Ebgp },
+                peer_type: if peer.asn == peer.local_asn { doc::PeerType::Ibgp } else { doc::PeerType::Ebgp },
                 state: super::bgp_docs::state(peer.state),
                 established_time: (peer.state == bgp::State::Established).then(|| wall.unix(peer.since)),
                 routes: routes.collect(),
