@@ -14,6 +14,8 @@ pub(crate) trait Tables {
     fn own_after(&self, after: Option<Prefix>, at_most: usize) -> Vec<Prefix>;
     /// Up to `at_most` learnt prefixes behind one that the peer might be told.
     fn learnt_after(&self, after: Option<Prefix>, at_most: usize) -> Vec<Prefix>;
+    /// Is that everything? If not, End-of-RIB waits for a look at the whole when it is.
+    fn are_complete(&self) -> bool;
     /// What the peer should hold of a prefix now, with the path identifiers: mostly one path, or none.
     fn wanted(&mut self, prefix: &Prefix, paths: &mut Vec<(u32, Arc<Export>)>);
 }
@@ -207,7 +209,9 @@ impl AdjRibOut {
                 (true, Stage::Own) => self.sweep = Some(Sweep { stage: Stage::Learnt, ..sweep }),
                 (true, Stage::Learnt) => self.sweep = Some(Sweep { stage: Stage::Told, ..sweep }),
                 (true, Stage::Told) => {
-                    batch.end_of_rib = std::mem::take(&mut self.end_of_rib).into_iter().collect();
+                    if tables.are_complete() {
+                        batch.end_of_rib = std::mem::take(&mut self.end_of_rib).into_iter().collect();
+                    }
                     batch.refreshed = sweep.again.into_iter().collect();
                     // What these say comes behind everything before it, and before anything after.
                     break;

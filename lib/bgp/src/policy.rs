@@ -84,6 +84,10 @@ pub(crate) struct View {
     pub(crate) addresses: LocalAddresses,
     /// Everything that is announced says that we are about to go (RFC 8326).
     pub(crate) draining: bool,
+    /// What is learnt is told to nobody yet: this process has just taken over from another one.
+    pub(crate) learnt_waits: bool,
+    /// Nor is it said that it was all.
+    pub(crate) end_of_rib_waits: bool,
     pools: Vec<ClusterPool>,
     /// Originated prefixes that are no slice; only these can overlap a slice without being equal to it.
     odd: BTreeSet<Prefix>,
@@ -107,6 +111,8 @@ impl View {
             reflector: None,
             addresses: LocalAddresses::default(),
             draining: false,
+            learnt_waits: false,
+            end_of_rib_waits: false,
             pools,
             odd: BTreeSet::new(),
             inside: Vec::new(),

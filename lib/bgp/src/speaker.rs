@@ -22,6 +22,7 @@ use crate::status::Stranger;
 
 mod admin;
 mod configure;
+mod deferral;
 mod explain;
 mod propagate;
 mod query;
@@ -60,6 +61,8 @@ pub struct Speaker {
     audience: BTreeSet<PeerId>,
     /// Who of them had the last slice.
     turn: Option<PeerId>,
+    /// We are a new process, and not all peers have told it everything yet.
+    deferral: Option<deferral::Deferral>,
     /// Peers by their next deadline; the same the other way round.
     deadlines: BTreeSet<(Moment, PeerId)>,
     deadline_of: BTreeMap<PeerId, Moment>,
@@ -101,6 +104,7 @@ impl Speaker {
             busy: BTreeSet::new(),
             audience: BTreeSet::new(),
             turn: None,
+            deferral: None,
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
             strangers: VecDeque::new(),
@@ -251,6 +255,7 @@ impl Speaker {
         self.now = now;
         let mut left = slice;
         while left > 0 {
+            self.step_deferral(now);
             self.propagate(&mut left);
             let after = self.turn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             let next = self.busy.range((after, Bound::Unbounded)).next().or(self.busy.first()).cloned();
@@ -271,7 +276,7 @@ impl Speaker {
 
     /// Is there work that waits for nothing? Then call [`Speaker::handle_work`] soon.
     pub fn has_work(&self) -> bool {
-        !self.busy.is_empty() || self.shared.look_again || self.shared.rib.has_news()
+        !self.busy.is_empty() || self.shared.look_again || self.shared.rib.has_news() || self.is_deferral_due()
     }
 
     /// The next thing to do outside.
@@ -281,7 +286,8 @@ impl Speaker {
 
     /// When [`Speaker::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Moment> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let peers = self.deadlines.first().map(|(at, _)| *at);
+        peers.into_iter().chain(self.deferral.as_ref().map(|deferral| deferral.poll_timeout(self.now))).min()
     }
 
     /// Up to `at_most` prefixes whose multipath set has changed since this was last asked; each once.
@@ -342,6 +348,9 @@ impl Speaker {
     /// Notes when a peer is to be looked at again; forgets one that is gone and has left nothing.
     fn settle(&mut self, id: &PeerId) {
         let Some(peer) = self.peers.get(id) else { return };
+        if let Some(deferral) = &mut self.deferral {
+            deferral.note(id, peer);
+        }
         if peer.gone && peer.is_empty() {
             self.shared.rib.leave(peer.index);
             self.peers.remove(id);

@@ -3,11 +3,12 @@
 
 mod sim;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bgp::{AddPath, Origination, PeerConfig, SpeakerConfig};
-use model::Asn;
+use model::{Asn, Family};
 use sim::{Hand, Net, address, config, prefix};
 
 const AS: u32 = 64512;
@@ -56,6 +57,80 @@ fn clients_of_two_reflectors_reach_each_other() {
     net.nodes[0].refuses = true;
     net.run(Duration::from_secs(1));
     assert_eq!(net.hops(2, "10.244.4.0/24"), vec![address(4)], "the other one's path is fresh");
+}
+
+/// Its clients keep what they had of it until it has heard of all of them: who is late loses nothing by it. Its own prefix
+/// does not wait. Who does not come back at all holds up nobody else for more than half a minute, and is given up with the
+/// restart time.
+///
+/// Checklist: 70, 71
+#[test]
+fn a_restarted_reflector_takes_nothing_away_from_its_clients() {
+    let (own, other, late) = ("10.244.1.0/24", "10.244.3.0/24", "10.244.4.0/24");
+    // The late client is back after so many seconds; the others' paths are told by then.
+    for (back, told) in [(4, 4..33), (600, 29..33)] {
+        let mut net = Net::new();
+        net.add(reflector(1, &[2, 3, 4], &[2, 3, 4]));
+        for n in 2..5 {
+            net.add(config(n, AS, &[(1, AS)]));
+        }
+        net.until_up();
+        assert_eq!((net.hops(1, other), net.hops(1, late)), (vec![address(3)], vec![address(4)]));
+        net.nodes[3].silent = true;
+        net.restart(0, reflector(1, &[2, 3, 4], &[2, 3, 4]));
+        let began = net.now;
+        net.speaker(0).handle_restarted(began, &BTreeSet::from(Family::BOTH));
+        let fresh = |net: &Net, text: &str| net.nodes[1].speaker.best(&prefix(text)).first().map(|path| !path.stale);
+        let mut first = None;
+        loop {
+            net.run(Duration::from_millis(20));
+            let after = net.now.since(began).as_secs();
+            net.nodes[3].silent = after < back;
+            assert!(after < 3 || fresh(&net, own) == Some(true), "its own is told at once");
+            assert!(fresh(&net, other).is_some(), "{other} goes after {after} s");
+            if fresh(&net, other) == Some(true) {
+                first.get_or_insert(after);
+            }
+            match fresh(&net, late) {
+                Some(true) if first.is_some() => break,
+                None => {
+                    assert!(after >= 119, "{late} goes after {after} s");
+                    break;
+                }
+                _ => assert!(after < 130, "{late} is stale for ever\n{}", net.describe()),
+            }
+        }
+        assert!(told.contains(&first.unwrap()), "back after {back} s: what is learnt is told after {first:?} s");
+        assert_eq!(fresh(&net, late).is_some(), back < 60);
+    }
+}
+
+/// Two reflectors that restart together do not wait for each other.
+///
+/// Checklist: 71
+#[test]
+fn two_that_restart_together_do_not_wait_for_each_other() {
+    let configs = || [reflector(1, &[2, 3, 4], &[3, 4]), reflector(2, &[1, 3, 4], &[3, 4])];
+    let mut net = Net::new();
+    for config in configs() {
+        net.add(config);
+    }
+    for n in 3..5 {
+        net.add(config(n, AS, &[(1, AS), (2, AS)]));
+    }
+    net.until_up();
+    let now = net.now;
+    for (at, config) in configs().into_iter().enumerate() {
+        net.restart(at, config);
+        net.speaker(at).handle_restarted(now, &BTreeSet::from(Family::BOTH));
+    }
+    while net.nodes[2].speaker.best(&prefix("10.244.4.0/24")).first().is_none_or(|path| path.stale) {
+        net.run(Duration::from_millis(10));
+        assert!(!net.hops(2, "10.244.4.0/24").is_empty(), "it never goes");
+        assert!(net.now.since(now) < Duration::from_secs(15), "{}", net.describe());
+    }
+    net.until_up();
+    assert_eq!(net.hops(2, "10.244.4.0/24").len(), 2);
 }
 
 /// Without a reflector nothing that was learnt inside the AS goes on.

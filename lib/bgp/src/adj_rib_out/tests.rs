@@ -10,6 +10,8 @@ struct World {
     own: BTreeMap<Prefix, Vec<u32>>,
     learnt: BTreeMap<Prefix, Vec<u32>>,
     asked: usize,
+    /// Not everything is there yet.
+    incomplete: bool,
 }
 
 fn export(med: u32) -> Arc<Export> {
@@ -31,6 +33,10 @@ impl Tables for World {
         after(&self.learnt, from, at_most)
     }
 
+    fn are_complete(&self) -> bool {
+        !self.incomplete
+    }
+
     fn wanted(&mut self, prefix: &Prefix, paths: &mut Vec<(u32, Arc<Export>)>) {
         self.asked += 1;
         let meds = self.own.get(prefix).or(self.learnt.get(prefix));
@@ -44,7 +50,7 @@ fn prefix(text: &str) -> Prefix {
 
 fn world(own: &[&str], learnt: &[&str]) -> World {
     let table = |texts: &[&str]| texts.iter().map(|text| (prefix(text), vec![0])).collect();
-    World { own: table(own), learnt: table(learnt), asked: 0 }
+    World { own: table(own), learnt: table(learnt), ..World::default() }
 }
 
 fn everything(rib: &mut AdjRibOut, world: &mut World, slice: usize) -> Vec<Batch> {
@@ -84,6 +90,23 @@ fn the_dump_comes_in_slices_and_ends_with_end_of_rib() {
     let mut rib = AdjRibOut::open(&BTreeSet::from([Family::V6]));
     let batches = everything(&mut rib, &mut World::default(), 10);
     assert_eq!(batches.last().unwrap().end_of_rib, vec![Family::V6], "an empty table has its end, too");
+}
+
+/// Checklist: 70, 71
+#[test]
+fn end_of_rib_waits_until_everything_is_there() {
+    let mut world = World { incomplete: true, ..world(&["10.0.0.0/24"], &[]) };
+    let mut rib = AdjRibOut::open(&BTreeSet::from(Family::BOTH));
+    let batches = everything(&mut rib, &mut world, 10);
+    assert_eq!(announced(&batches).len(), 1, "what is there is told");
+    assert!(batches.iter().all(|batch| batch.end_of_rib.is_empty()));
+    world.incomplete = false;
+    world.learnt.insert(prefix("10.0.2.0/24"), vec![0]);
+    rib.look_at_all();
+    let batches = everything(&mut rib, &mut world, 10);
+    assert_eq!((announced(&batches).len(), batches.last().unwrap().end_of_rib.len()), (1, 2));
+    rib.look_at_all();
+    assert!(everything(&mut rib, &mut world, 10).iter().all(|batch| batch.end_of_rib.is_empty()), "once");
 }
 
 /// Checklist: 65

@@ -213,6 +213,15 @@ impl Peer {
         }
     }
 
+    /// Does a restarted speaker wait for what the peer has to tell (RFC 4724 section 4.1)? Not for one that has restarted
+    /// itself, and waits for us.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let agreed = self.furthest().filter(|_| self.live).and_then(|link| link.session.agreed());
+        let pledge = agreed.and_then(|agreed| agreed.pledge.as_ref());
+        let told = self.live && (self.has_told_all() || pledge.is_some_and(|pledge| pledge.restarting));
+        !self.gone && !self.down && !told
+    }
+
     /// Has End-of-RIB come for every negotiated family, or is it waited for no longer?
     pub(crate) fn has_told_all(&self) -> bool {
         let link = self.furthest().filter(|_| self.live);

@@ -203,6 +203,11 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
+    /// Is the peer to hear of learnt paths, now?
+    fn takes_transit(&self) -> bool {
+        self.target.takes_transit(self.view) && !self.view.learnt_waits
+    }
+
     fn export(&mut self, prefix: &Prefix, path: Offered<'_>) -> Result<Arc<Export>, Withheld> {
         export(prefix, path, self.target, self.view).map(|export| self.shelf.share(export))
     }
@@ -216,10 +221,14 @@ impl Tables for Told<'_> {
     }
 
     fn learnt_after(&self, after: Option<Prefix>, at_most: usize) -> Vec<Prefix> {
-        match self.target.takes_transit(self.view) {
+        match self.takes_transit() {
             true => self.rib.prefixes_after(after, at_most),
             false => Vec::new(),
         }
+    }
+
+    fn are_complete(&self) -> bool {
+        !(self.view.end_of_rib_waits && self.target.takes_transit(self.view))
     }
 
     fn wanted(&mut self, prefix: &Prefix, paths: &mut Vec<(u32, Arc<Export>)>) {
@@ -233,7 +242,7 @@ impl Tables for Told<'_> {
             paths.extend(own.map(|export| (id(Candidate::OWN_ID), export)));
             return;
         }
-        if !self.target.takes_transit(view) {
+        if !self.takes_transit() {
             return;
         }
         let rib = self.rib;

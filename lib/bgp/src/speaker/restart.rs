@@ -6,17 +6,19 @@ use model::{Family, Moment, PeerId};
 use wire::{Notification, cease};
 
 use super::Speaker;
+use super::deferral::Deferral;
 use crate::graceful::{self, Restarted};
 use crate::session::State;
 
 impl Speaker {
     /// This process stands where another one was, whose routes of the families in `kept` are in the kernel still: the
-    /// first OPENs say so (R and F bit of RFC 4724). To be called before a session opens; a process that begins on a
-    /// bare kernel does not call it.
+    /// first OPENs say so (R and F bit of RFC 4724), and what is learnt is told on only when all peers have told
+    /// everything. To be called before a session opens; a process that begins on a bare kernel does not call it.
     pub fn handle_restarted(&mut self, now: Moment, kept: &BTreeSet<Family>) {
         let until = now + self.shared.settings.graceful_restart.restart_time;
         let kept = Family::BOTH.map(|family| kept.contains(&family));
         self.shared.restarted = Some(Restarted { kept, until });
+        self.begin_deferral(Deferral::new(now, self.shared.settings.graceful_restart.restart_time));
     }
 
     /// Resets a peer, or all of them for `None`, so that nothing of the session outlives it on either side: Hard Reset
