@@ -3,6 +3,7 @@
 //! Everything runs in network namespaces that end with this program. Figures of one run are compared with each other
 //! and with nothing else: the machine may be busy with other things, for both alike.
 
+mod bfd;
 mod claims;
 pub(crate) mod feeder;
 pub(crate) mod metrics;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub updates: u32,
     /// How many iBGP peers are at once.
     pub peers: u16,
+    /// How often a link is cut under BFD.
+    pub bfd: u32,
 }
 
 /// What one thing cost.
@@ -96,6 +99,9 @@ pub fn run(settings: &Settings, plan: &Plan, interrupt: &Interrupt) -> Result<()
     }
     if plan.peers > 0 {
         show(&swarm::compare(&programs, plan.peers, interrupt)?)?;
+    }
+    if plan.bfd > 0 {
+        show(&bfd::compare(&programs, plan.bfd, interrupt)?)?;
     }
     for count in &plan.routes {
         let rows = routes::compare(&daemon, &bird, *count, plan.rounds, interrupt)?;

@@ -121,6 +121,9 @@ enum Command {
         /// iBGP peers at once, beside BIRD and FRR; 0 for none
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(0..=250))]
         peers: u16,
+        /// Silent link failures under BFD, 3 times 50 ms, beside BIRD and FRR; 0 for none
+        #[arg(long, default_value_t = 15)]
+        bfd: u32,
     },
     /// A full table into a daemon over BGP, changed, and withdrawn; the kernel must hold what was said each time
     Replay {
@@ -227,10 +230,10 @@ fn start(args: LabArgs) -> Result<ExitCode> {
             let good = demo::run(&lab, &plan, &interrupt)?;
             Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Bench { mut routes, claims, rounds, updates, peers } => {
+        Command::Bench { mut routes, claims, rounds, updates, peers, bfd } => {
             routes.retain(|count| *count > 0);
             let interrupt = interrupt()?;
-            bench::run(&settings, &bench::Plan { routes, claims, rounds, updates, peers }, &interrupt)?;
+            bench::run(&settings, &bench::Plan { routes, claims, rounds, updates, peers, bfd }, &interrupt)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Replay { file, prefixes, churn } => {

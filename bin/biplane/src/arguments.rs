@@ -186,6 +186,8 @@ pub(crate) enum BgpCommand {
     },
     /// Close a peer's sessions, until it is taken up again or the daemon starts anew
     Down(DownArgs),
+    /// BFD sessions: the paths to peers that are watched, and how soon an outage is noticed
+    Bfd(OutputArgs),
     /// Paths, and why the ones that are not used are not
     Routes(RoutesArgs),
     /// Announce a prefix of bgp.originate: it can be forwarded from now on

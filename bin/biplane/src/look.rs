@@ -26,6 +26,7 @@ pub(crate) enum Look {
     IpamCheck,
     Peers,
     Peer(PeerId),
+    Bfd,
     Routes { direction: RouteDirection, peer: Option<PeerId>, limit: usize },
     Why { prefix: Prefix, direction: RouteDirection, peer: Option<PeerId> },
     Vxlan,
@@ -96,6 +97,7 @@ pub(crate) async fn fetch(client: &Client, look: &Look) -> Result<Document, Fail
         Look::Mode => Query::Mode,
         Look::Pools | Look::Blocks { .. } | Look::IpamCheck => Query::Ipam,
         Look::Peers | Look::Peer(_) => Query::BgpPeers,
+        Look::Bfd => Query::Bfd,
         Look::Routes { direction, peer, limit } => {
             Query::BgpRoutes { direction: *direction, peer: peer.clone(), prefix: None, limit: *limit }
         }
@@ -211,6 +213,11 @@ fn verdict(document: &Document, look: &Look) -> Result<(), Failure> {
                     eprintln!("biplane: {note}");
                 }
             }
+            if let Doc::BfdSessionList(sessions) = &document.body
+                && let Some(trouble) = &sessions.trouble
+            {
+                eprintln!("biplane: {trouble}");
+            }
             if let Some(words) = nothing(document, look) {
                 eprintln!("biplane: {words}");
             }
@@ -225,6 +232,9 @@ fn nothing(document: &Document, look: &Look) -> Option<&'static str> {
         // What else there is to say of a plane that does not stand has been said.
         (Doc::BgpPeerList(peers), Look::Peers) if peers.items.is_empty() && view::bgp::notes(peers).is_empty() => {
             "no peers: bgp.peers of the configuration is empty, and bgp.mesh is off or no other node is known"
+        }
+        (Doc::BfdSessionList(sessions), _) if sessions.items.is_empty() => {
+            "no sessions: name a profile in `bfd` of a peer or in bgp.meshBfd, and let bgp stand on this node"
         }
         (Doc::BgpRouteList(routes), _) if routes.items.is_empty() => "no paths; `biplane bgp peers` shows who is up",
         (Doc::Vxlan(vxlan), Look::Fdb) if vxlan.fdb.is_empty() => {

@@ -114,6 +114,7 @@ fn read(command: Command) -> Option<(Look, OutputArgs)> {
         Command::Ipam(IpamCommand::Show { output, .. }) => (Look::Pools, output),
         Command::Ipam(IpamCommand::Check(output)) => (Look::IpamCheck, output),
         Command::Bgp(BgpCommand::Peers(output)) => (Look::Peers, output),
+        Command::Bgp(BgpCommand::Bfd(output)) => (Look::Bfd, output),
         Command::Bgp(BgpCommand::Peer(PeerArgs { address: Some(address), output, .. })) => {
             (Look::Peer(address), output)
         }

@@ -1,5 +1,6 @@
 //! Documents as pages: which columns and which names they have.
 
+mod bfd;
 pub(crate) mod bgp;
 mod config;
 mod explain;
@@ -44,6 +45,9 @@ pub(crate) fn page<'a>(document: &'a Document, look: &Look) -> Result<Page<'a>, 
             one(Single::new("BgpPeer", peer), bgp::name(peer), bgp::sheet(peer))
         }
         (Doc::BgpPeerList(peers), _) => many(document, &peers.items, bgp::name, bgp::peers(peers)),
+        (Doc::BfdSessionList(sessions), _) => {
+            many(document, &sessions.items, |it| format!("bfd/{}", it.address), bfd::sessions(sessions))
+        }
         (Doc::BgpRouteList(routes), _) => {
             many(document, &routes.items, |it| it.prefix.to_string(), bgp::routes(routes))
         }

@@ -172,6 +172,10 @@ pub(crate) fn retention(
         // The same seen from there: it has not heard us. Its forwarding is none the worse for it.
         Cause::Received(said) if matches!(said.code, code::HOLD_TIMER | code::SEND_HOLD_TIMER) => restart,
         Cause::Received(said) if is_hard(said) => None,
+        // Nothing comes through between the two: no restart, whatever both have promised. With the C bit of BFD clear it
+        // might be one, but cannot be told from a failure (RFC 5882 section 4.3.2.2).
+        Cause::PathDown(_) => None,
+        Cause::Received(said) if is_bfd_down(said) => None,
         Cause::Stopped(said) if is_permanent(said) => None,
         Cause::Error(error) if is_permanent(&error.notification) => None,
         Cause::Received(_) | Cause::Stopped(_) | Cause::Error(_) => restart.filter(|_| told),
@@ -184,10 +188,15 @@ fn is_hard(told: &Notification) -> bool {
     told.code == code::CEASE && told.subcode == cease::HARD_RESET
 }
 
+/// Has BFD of the sender found the path dead (RFC 9384)?
+fn is_bfd_down(told: &Notification) -> bool {
+    told.code == code::CEASE && told.subcode == cease::BFD_DOWN
+}
+
 /// Does it end the session for good, or until somebody does something about it? Then paths are not to wait for a
-/// restart that does not come (RFC 8538 section 5.1).
+/// restart that does not come (RFC 8538 section 5.1). A dead path counts, too.
 pub(crate) fn is_permanent(told: &Notification) -> bool {
-    let lasting = [cease::MAX_PREFIXES, cease::SHUTDOWN, cease::DECONFIGURED, cease::HARD_RESET];
+    let lasting = [cease::MAX_PREFIXES, cease::SHUTDOWN, cease::DECONFIGURED, cease::HARD_RESET, cease::BFD_DOWN];
     told.code == code::CEASE && lasting.contains(&told.subcode)
 }
 
@@ -343,6 +352,8 @@ mod tests {
             (error(&fsm), kept, None, None),
             (error(&Notification::max_prefixes(Family::V4, 1)), None, None, None),
             (Cause::Collision, None, None, None),
+            (Cause::PathDown("silence".to_owned()), None, None, None),
+            (Cause::Received(cease(cease::BFD_DOWN)), None, None, None),
         ];
         for (cause, with, without, nothing) in rows {
             let of = |pledge: Option<&Pledge>, family| retention(&cause, family, pledge, seconds(120), seconds(90));

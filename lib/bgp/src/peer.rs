@@ -23,6 +23,7 @@ use crate::timers::{Timer, Timers};
 mod admin;
 mod graceful;
 mod link;
+mod path;
 mod receive;
 mod refresh;
 mod send;
@@ -77,6 +78,8 @@ pub(crate) struct Peer {
     state: (State, Moment),
     /// Sessions and dials that have failed since one held.
     failures: u32,
+    /// Sessions in a row that BFD has ended early.
+    path_losses: u32,
     /// Taken down by the operator.
     pub(crate) down: bool,
     /// A line was written: it is near its bound.
@@ -135,6 +138,7 @@ impl Peer {
             leaving: LastLeaving::default(),
             state: (State::Active, now),
             failures: 0,
+            path_losses: 0,
             down: false,
             warned: false,
             refresh: refresh::Refresh::default(),

@@ -116,6 +116,8 @@ pub(crate) enum Input {
     RouteRefreshMsg,
     /// 29 (RFC 9687).
     SendHoldTimerExpires,
+    /// BFD: nothing comes through between the two any more, in these words (RFC 5882 section 4.2).
+    PathDown(String),
 }
 
 /// What the peer is to do for its session.
@@ -157,6 +159,8 @@ pub(crate) enum Cause {
     Error(DecodeError),
     /// The peer ended it.
     Received(Notification),
+    /// BFD found the path to the peer dead, in these words.
+    PathDown(String),
 }
 
 impl fmt::Display for Cause {
@@ -171,6 +175,7 @@ impl fmt::Display for Cause {
             Cause::SendHoldExpired => f.write_str("send hold timer expired: the peer takes no bytes"),
             Cause::Error(error) => f.write_str(&error.what),
             Cause::Received(notification) => write!(f, "peer sent {}", graceful::words(notification)),
+            Cause::PathDown(why) => write!(f, "BFD session down: {why}"),
         }
     }
 }
@@ -241,6 +246,8 @@ impl Session {
             },
             State::Connect | State::Active => match input {
                 Input::AutomaticStart | Input::AutomaticStartPassive => {}
+                // A dial finds out by itself.
+                Input::PathDown(_) => {}
                 Input::TcpCrAcked | Input::TcpConnectionConfirmed => {
                     self.enter(now, State::OpenSent, chance);
                     actions.push(Action::SendOpen);
@@ -296,6 +303,8 @@ impl Session {
             }
             // Mostly it will not go out, as nothing else does; the edge tries for a few seconds (RFC 9687 section 4).
             Input::SendHoldTimerExpires => (Some(Notification::send_hold_timer_expired()), Cause::SendHoldExpired),
+            // Nor will this, unless only one direction is dead: then it spares the peer its own detection (RFC 9384).
+            Input::PathDown(why) => (Some(Notification::cease(cease::BFD_DOWN, "")), Cause::PathDown(why)),
             Input::TcpConnectionFails(error) => return self.end(now, Cause::TcpLost(error), chance, actions),
             Input::NotifMsg(told) => return self.drop_silently(now, Cause::Received(told), chance, actions),
             Input::MessageErr(error) => (Some(error.notification.clone()), Cause::Error(error)),

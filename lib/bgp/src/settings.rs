@@ -123,6 +123,9 @@ pub struct PeerConfig {
     pub next_hop: NextHopChoice,
     /// Several paths for a prefix (RFC 7911). Some instead of none, or none instead of some, needs another session.
     pub add_path: AddPath,
+    /// Profile by which whoever runs BFD watches the path to the peer; the speaker only hands it back, in
+    /// [`crate::Speaker::watched`]. Another one changes nothing about the session.
+    pub bfd: Option<String>,
     /// Policy on what the peer announces; slices of the pools alone are accepted without (RFC 8212).
     pub import: Option<Arc<Policy>>,
     /// Policy on what the peer is told; what is our own without (RFC 8212).
@@ -156,6 +159,7 @@ impl PeerConfig {
             client: false,
             next_hop: NextHopChoice::Auto,
             add_path: AddPath::default(),
+            bfd: None,
             import: None,
             export: None,
         }

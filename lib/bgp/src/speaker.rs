@@ -24,10 +24,13 @@ mod admin;
 mod configure;
 mod deferral;
 mod explain;
+mod path;
 mod propagate;
 mod query;
 mod replace;
 mod restart;
+
+pub use path::Watched;
 
 /// What all peers work with.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) chance: Chance,
     /// Shut down: no session opens.
     pub(crate) shut: bool,
+    /// Other peers are to be watched by BFD, or no longer.
+    pub(crate) watched_changed: bool,
     /// We are a new process where there was one before.
     pub(crate) restarted: Option<Restarted>,
     /// Whose connection it is.
@@ -96,6 +101,7 @@ impl Speaker {
                 look_again: false,
                 chance: Chance::new(config.seed),
                 shut: false,
+                watched_changed: false,
                 restarted: None,
                 conns: BTreeMap::new(),
                 settings: SpeakerConfig { peers: Vec::new(), ..config.clone() },
@@ -121,6 +127,7 @@ impl Speaker {
     pub fn handle_shutdown(&mut self, now: Moment) {
         self.now = now;
         self.shared.shut = true;
+        self.shared.watched_changed = true;
         let cease = Notification::cease(cease::SHUTDOWN, "BGP is taken down on this node");
         self.each(|peer, shared| peer.stop(now, &cease, shared));
         self.handle_work(now, Self::SLICE);

@@ -16,6 +16,7 @@ pub(crate) fn check(walk: &mut Walk, root: &Item, config: &Config, main: &str) -
     node(walk, root, config);
     bgp(walk, root, config);
     originate(walk, root, config);
+    bfd(walk, root, config);
     socket(walk, root, config);
     mtus(walk, root, config);
     crate::policies::check(walk, root, config);
@@ -201,6 +202,26 @@ fn behind_interface(walk: &mut Walk, item: &Item, key: &str, peer: &BgpPeerConfi
     }
 }
 
+/// BFD profiles that are named must be there.
+fn bfd(walk: &mut Walk, root: &Item, config: &Config) {
+    let Some(bgp) = root.key("bgp") else { return };
+    let mesh =
+        config.bgp.mesh_bfd.iter().filter_map(|name| Some(("bgp.meshBfd".to_owned(), bgp.key("meshBfd")?, name)));
+    let peers = config.bgp.peers.iter().enumerate().filter_map(|(nth, peer)| {
+        let (at, item) = bgp.key("peers")?.nth(nth)?;
+        Some((format!("bgp.peers[{at}].bfd"), item.key("bfd")?, peer.session.bfd.as_ref()?))
+    });
+    for (key, item, name) in mesh.chain(peers) {
+        // One that was refused has been told of already.
+        let refused = walk.failed.iter().any(|failed| failed.starts_with("bgp.bfdProfiles"));
+        if config.bgp.bfd_profile(name).is_none() && !refused {
+            let place = "bgp.bfdProfiles (default is built in)";
+            let said = crate::policies::unknown("BFD profile", name, place, config.bgp.bfd_profiles.keys());
+            walk.refuse(&key, &item.place.clone(), &said);
+        }
+    }
+}
+
 /// IPv6 needs links of 1280 octets (RFC 8200, section 5).
 fn mtus(walk: &mut Walk, root: &Item, config: &Config) {
     if config.pools.iter().all(|pool| pool.family() == Family::V4) {
@@ -221,6 +242,15 @@ fn warnings(config: &Config) -> Vec<String> {
         warnings
             .push("mode is bgp, but bgp.mesh is false and bgp.peers is empty: no route will ever be learnt".to_owned());
     }
+    let used = |name: &String| {
+        config.bgp.mesh_bfd.as_ref() == Some(name)
+            || config.bgp.peers.iter().any(|it| it.session.bfd.as_ref() == Some(name))
+    };
+    warnings.extend(
+        config.bgp.bfd_profiles.keys().filter(|name| !used(name)).map(|name| {
+            format!("bgp.bfdProfiles.{name} is used by no peer: name it in `bfd` of one, or in bgp.meshBfd")
+        }),
+    );
     if let (Some(link), Some(pods)) = (config.vxlan.mtu, config.cni.mtu)
         && pods > link
     {

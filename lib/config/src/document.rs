@@ -42,7 +42,7 @@ pub(crate) fn peer_built_in() -> Json {
     json!({
         "port": 179, "passive": false, "localAddress": null, "passwordFile": null, "holdTime": null,
         "maxPrefixes": null, "maxPrefixesWarn": null, "maxPrefixesRestart": null, "minAdvertisementInterval": null,
-        "role": null, "roleStrict": false, "gracefulRestart": null, "description": null, "import": null, "export": null,
+        "role": null, "roleStrict": false, "gracefulRestart": null, "bfd": null, "description": null, "import": null, "export": null,
         "nodes": {}, "localAsn": null, "nextHop": "auto", "addPath": { "send": 0, "receive": false }, "client": false,
     })
 }

@@ -185,6 +185,12 @@ const BGP: &[Field] = &[
         "Policy on what other nodes announce in the mesh; slices of the pools alone if absent.",
     ),
     leaf("meshExport", Leaf::Name, "Policy on what other nodes are told in the mesh; what is our own if absent."),
+    field(
+        "bfdProfiles",
+        Shape::Map(&Shape::Section { fields: BFD_PROFILE, short: None }),
+        "Named settings of BFD; `default` is there without being written: 300 ms, 3 times.",
+    ),
+    leaf("meshBfd", Leaf::BfdProfile, "BFD profile for the paths to other nodes of the mesh; no BFD if absent."),
     section("reflectors", REFLECTORS, "Route reflectors instead of the full mesh."),
     field(
         "originate",
@@ -261,6 +267,7 @@ const SESSION: &[Field] = &[
         Leaf::Bool,
         "Take part in graceful restart with this peer; as bgp.gracefulRestart if absent.",
     ),
+    leaf("bfd", Leaf::BfdProfile, "BFD profile for the path to this peer; true is `default`, no BFD if absent."),
     leaf("description", Leaf::Text, "Words for people."),
     leaf("import", Leaf::Name, "Policy on what the peer announces; slices of the pools alone are accepted if absent."),
     leaf("export", Leaf::Name, "Policy on what the peer is told; what is our own if absent."),
@@ -269,6 +276,25 @@ const SESSION: &[Field] = &[
     leaf("nextHop", Leaf::Word(&["auto", "self", "keep"]), "Next hop that the peer is given."),
     section("addPath", ADD_PATH, "Several paths for a prefix (RFC 7911)."),
     leaf("client", Leaf::Bool, "A client of this node when it reflects."),
+];
+
+const BFD_INTERVAL: Leaf = Leaf::Int { min: 10, max: 60_000, unit: "milliseconds" };
+
+const BFD_PROFILE: &[Field] = &[
+    leaf("minTx", BFD_INTERVAL, "Packets are sent this often, if the peer takes them so often."),
+    leaf("minRx", BFD_INTERVAL, "Packets are taken this often."),
+    leaf(
+        "multiplier",
+        Leaf::Int { min: 1, max: 255, unit: "packets" },
+        "So many may be missing in a row before the peer declares the path down.",
+    ),
+    leaf("passive", Leaf::Bool, "Say nothing before the peer does."),
+    leaf(
+        "multihop",
+        Leaf::Bool,
+        "Over more than one hop (RFC 5883, UDP port 4784) or not (RFC 5881, port 3784); if absent, as most routers have \
+         it: over many to peers of the own AS, over one to others.",
+    ),
 ];
 
 const LABELS: Shape = Shape::Map(&Shape::Leaf(Leaf::Text));
@@ -357,6 +383,8 @@ pub(crate) const FOREIGN: &[(&str, &str, &str)] = &[
     ("", "network", "pools"),
     ("", "peers", "bgp.peers"),
     ("", "policies", "bgp.policies"),
+    ("bgp", "bfd", "bfdProfiles"),
+    ("peers", "bfdProfile", "bfd"),
     ("peers", "importPolicy", "import"),
     ("peers", "exportPolicy", "export"),
     ("peers", "in", "import"),

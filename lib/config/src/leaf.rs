@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use model::bfd::BfdProfile;
 use model::kernel::Device;
 use model::policy::{CommunityPattern, LargeCommunityPattern, NextHopChange};
 use model::{Asn, Family, NodeName, Owner, PeerAs, Prefix};
@@ -45,6 +46,8 @@ pub(crate) enum Leaf {
     Text,
     /// A name that the operator gives: of a policy, a rule, a set.
     Name,
+    /// A name of a BFD profile; `true` is the default one, `false` none.
+    BfdProfile,
     /// A prefix, or an address that stands for itself.
     Hosts,
     /// A community; a pattern for many, if not exact.
@@ -81,6 +84,7 @@ impl Leaf {
             Leaf::KeyFile => "the absolute path of a file that holds the key; the key itself never goes in here".into(),
             Leaf::Text => "text on one line".into(),
             Leaf::Name => "a name of letters, digits, `-` and `_`, 63 at most".into(),
+            Leaf::BfdProfile => "a name of bgp.bfdProfiles, or true (`default`) or false".into(),
             Leaf::Hosts => "an IP address, or ADDRESS/LENGTH".into(),
             Leaf::Community { exact: true } => "a community, for example 65001:100 or no-export".into(),
             Leaf::Community { exact: false } => {
@@ -96,7 +100,16 @@ impl Leaf {
 
     /// Does a variable's value go in as it stands, whatever YAML would make of it?
     pub(crate) fn is_text(self) -> bool {
-        !matches!(self, Leaf::Bool | Leaf::Int { .. } | Leaf::HoldTime | Leaf::Asn | Leaf::PeerAs | Leaf::Addresses)
+        !matches!(
+            self,
+            Leaf::Bool
+                | Leaf::Int { .. }
+                | Leaf::HoldTime
+                | Leaf::Asn
+                | Leaf::PeerAs
+                | Leaf::Addresses
+                | Leaf::BfdProfile
+        )
     }
 
     /// The value in the form in which `model::config::Config` reads it.
@@ -176,7 +189,9 @@ impl Leaf {
             },
             (Leaf::Path, Value::Text(text)) if text.starts_with('/') && !text.contains('\0') => Ok(json!(text)),
             (Leaf::Text, Value::Text(text)) if !text.chars().any(char::is_control) => Ok(json!(text)),
-            (Leaf::Name, Value::Text(text)) if is_name(text) => Ok(json!(text)),
+            (Leaf::Name | Leaf::BfdProfile, Value::Text(text)) if is_name(text) => Ok(json!(text)),
+            (Leaf::BfdProfile, Value::Bool(true)) => Ok(json!(BfdProfile::DEFAULT)),
+            (Leaf::BfdProfile, Value::Bool(false)) => Ok(Json::Null),
             (Leaf::Hosts, Value::Text(text)) => {
                 let host = text.parse::<IpAddr>().ok().map(|it| Prefix::host(it.to_canonical()));
                 match host.map_or_else(|| text.parse::<Prefix>(), Ok) {

@@ -165,7 +165,12 @@ fn ranges(walk: &mut Walk, item: &Item, key: &str, list: &[PrefixRange]) {
     }
 }
 
-fn unknown<'a>(what: &str, name: &str, place: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
+pub(crate) fn unknown<'a>(
+    what: &str,
+    name: &str,
+    place: &str,
+    known: impl Iterator<Item = &'a String> + Clone,
+) -> String {
     let all: Vec<&str> = known.clone().map(String::as_str).collect();
     let expected = if all.is_empty() {
         format!("one of {place}, which has none")

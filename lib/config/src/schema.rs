@@ -84,6 +84,7 @@ fn leaf(kind: Leaf) -> Json {
         Leaf::Path | Leaf::KeyFile => json!({ "type": "string", "pattern": "^/" }),
         Leaf::Text => json!({ "type": "string" }),
         Leaf::Name => json!({ "type": "string", "pattern": NAME }),
+        Leaf::BfdProfile => json!({ "anyOf": [{ "type": "boolean" }, { "type": "string", "pattern": NAME }] }),
         Leaf::Hosts => json!({ "type": "string", "pattern": "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$" }),
         Leaf::Community { .. } => {
             json!({ "type": "string", "pattern": "^([0-9]{1,5}|[*]):([0-9]{1,5}|[*])$|^[a-z-]+$" })

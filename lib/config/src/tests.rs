@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::bfd::BfdProfile;
 use model::config::{CniPlugin, StoreConfig};
 use model::{Asn, Plane};
 use serde_json::json;
@@ -80,6 +81,10 @@ bgp:
   policies: {one: {rules: [], default: accept}}
   meshImport: one
   meshExport: one
+  bfdProfiles:
+    fast: {minTx: 50, minRx: 100, multiplier: 5, passive: true, multihop: false}
+    default: {minTx: 1000}
+  meshBfd: fast
   reflectors: {nodes: [n-1.example], clusterId: 192.0.2.9, above: 3, count: 2, selector: {rack: a}}
   originate:
     - prefix: 10.0.0.0/8
@@ -106,6 +111,7 @@ bgp:
       role: peer
       roleStrict: true
       passive: true
+      bfd: true
       description: top of rack
       import: one
       export: one
@@ -158,6 +164,11 @@ api: {socket: /run/b.sock}
         (second.session.hold_time, second.session.description.as_deref()),
         (Some(Duration::ZERO), Some("top of rack"))
     );
+    let ms = Duration::from_millis;
+    let fast = BfdProfile { min_tx: ms(50), min_rx: ms(100), multiplier: 5, passive: true, multihop: Some(false) };
+    assert_eq!(c.bgp.bfd_profile(c.bgp.mesh_bfd.as_ref().unwrap()), Some(fast));
+    let default = BfdProfile { min_tx: ms(1000), ..BfdProfile::default() };
+    assert_eq!((&first.session.bfd, c.bgp.bfd_profile(second.session.bfd.as_ref().unwrap())), (&None, Some(default)));
     assert_eq!((c.masquerade.enabled, c.masquerade.exclude.len()), (false, 1));
     assert_eq!(
         (c.cni.conf_dir.as_deref(), c.cni.plugin, c.cni.mtu),
@@ -167,8 +178,10 @@ api: {socket: /run/b.sock}
     assert_eq!(c.metrics.listen.unwrap().to_string(), "[::]:9178");
     assert_eq!(c.api.socket, Path::new("/run/b.sock"));
     // The first and the third peer say little, and who has an address is behind no interface.
-    let short =
-        |key: &str| ["bgp.peers[0]", "bgp.peers[2]", "bgp.peers[1].interface"].iter().any(|it| key.starts_with(it));
+    let short = |key: &str| {
+        let short = ["bgp.peers[0]", "bgp.peers[2]", "bgp.peers[1].interface", "bgp.bfdProfiles.default"];
+        short.iter().any(|it| key.starts_with(it))
+    };
     let from_file = |(key, origin): (&String, &String)| short(key) || origin.starts_with("c.yaml:");
     assert!(loaded.origins.iter().all(from_file), "{:?}", loaded.origins);
 
@@ -436,7 +449,7 @@ fn peers() {
             "c.yaml:7:50: bgp.peers[1].localAddress: fd00::1 cannot reach 192.0.2.1; expected an ipv4 address",
             "c.yaml:8:17: bgp.peers[2].address: 192.0.2.1 is bgp.peers[1] too (c.yaml:7); expected each address once",
             "c.yaml:9:17: bgp.peers[3].address: 192.0.2.9 is this node's own node.address; expected the address of another speaker",
-            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, interface, port, asn, localAddress, passive, passwordFile, holdTime, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, role, roleStrict, gracefulRestart, description, import, export, nodes, localAsn, nextHop, addPath, client; did you mean `asn`?",
+            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, interface, port, asn, localAddress, passive, passwordFile, holdTime, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, role, roleStrict, gracefulRestart, bfd, description, import, export, nodes, localAsn, nextHop, addPath, client; did you mean `asn`?",
         ],
     )]);
 }
@@ -486,6 +499,40 @@ fn originated_prefixes() {
 }
 
 #[test]
+fn bfd() {
+    let off =
+        load(&[yaml("c.yaml", &with("bgp: {peers: [{address: 192.0.2.1, asn: 1, bfd: false}], meshBfd: true}\n"))]);
+    let bgp = off.unwrap().config.bgp;
+    assert_eq!((&bgp.peers[0].session.bfd, bgp.mesh_bfd.as_deref()), (&None, Some(BfdProfile::DEFAULT)));
+    assert_eq!(bgp.bfd_profile("default"), Some(BfdProfile::default()));
+    refuses(&[
+        (
+            &with(
+                "bgp:\n  meshBfd: fsat\n  bfdProfiles: {fast: {}}\n  peers: [{address: 192.0.2.1, asn: 1, bfd: slow}]\n",
+            ),
+            &[
+                "c.yaml:4:12: bgp.meshBfd: there is no BFD profile `fsat`; expected one of bgp.bfdProfiles (default is built in): fast; did you mean `fast`?",
+                "c.yaml:6:45: bgp.peers[0].bfd: there is no BFD profile `slow`; expected one of bgp.bfdProfiles (default is built in): fast",
+            ],
+        ),
+        (
+            &with("bgp:\n  meshBfd: fast\n  bfdProfiles: {fast: {minTx: 5, multiplier: 0, detectMultiplier: 3}}\n"),
+            &[
+                "c.yaml:5:31: bgp.bfdProfiles.fast.minTx: 5; expected a whole number of milliseconds, 10 to 60000",
+                "c.yaml:5:46: bgp.bfdProfiles.fast.multiplier: 0; expected a whole number of packets, 1 to 255",
+                "c.yaml:5:49: unknown key `detectMultiplier` in bgp.bfdProfiles.fast; expected one of minTx, minRx, multiplier, passive, multihop",
+            ],
+        ),
+        (
+            &with("bgp: {meshBfd: 3}\n"),
+            &["c.yaml:3:16: bgp.meshBfd: 3; expected a name of bgp.bfdProfiles, or true (`default`) or false"],
+        ),
+    ]);
+    let unused = load(&[yaml("c.yaml", &with("bgp: {bfdProfiles: {fast: {}}}\n"))]).unwrap().warnings;
+    assert_eq!(unused, ["bgp.bfdProfiles.fast is used by no peer: name it in `bfd` of one, or in bgp.meshBfd"]);
+}
+
+#[test]
 fn secrets_are_not_repeated() {
     let text = with(
         "bgp:\n  peers:\n    - {address: 192.0.2.1, asn: 1, password: hunter2}\n    - {address: 192.0.2.2, asn: 1, passwordFile: hunter2}\n",
@@ -517,13 +564,13 @@ fn variables_and_flags() {
     let said = load(&[yaml("c.yaml", SMALLEST), environment, pairs("flag --set", &[("bgp.mash", "true")])]);
     let said = said.unwrap_err().to_string();
     let wanted = [
-        "BIPLANE_BGP__LOCAL_AS: unknown variable; expected one of BIPLANE_BGP__LOCAL_ASN, BIPLANE_BGP__ROUTER_ID, BIPLANE_BGP__PORT, BIPLANE_BGP__MESH, BIPLANE_BGP__HOLD_TIME, BIPLANE_BGP__STALE_TIME, BIPLANE_BGP__GRACEFUL_RESTART, BIPLANE_BGP__GRACEFUL_SHUTDOWN, BIPLANE_BGP__MAX_PREFIXES, BIPLANE_BGP__MAX_PREFIXES_WARN, BIPLANE_BGP__MAX_PREFIXES_RESTART, BIPLANE_BGP__MIN_ADVERTISEMENT_INTERVAL, BIPLANE_BGP__MAX_PATHS, BIPLANE_BGP__ACCEPT_AS_SETS, BIPLANE_BGP__PREFIX_SETS, BIPLANE_BGP__POLICIES, BIPLANE_BGP__MESH_IMPORT, BIPLANE_BGP__MESH_EXPORT, BIPLANE_BGP__REFLECTORS, BIPLANE_BGP__ORIGINATE, BIPLANE_BGP__PEERS; did you mean `BIPLANE_BGP__LOCAL_ASN`?",
+        "BIPLANE_BGP__LOCAL_AS: unknown variable; expected one of BIPLANE_BGP__LOCAL_ASN, BIPLANE_BGP__ROUTER_ID, BIPLANE_BGP__PORT, BIPLANE_BGP__MESH, BIPLANE_BGP__HOLD_TIME, BIPLANE_BGP__STALE_TIME, BIPLANE_BGP__GRACEFUL_RESTART, BIPLANE_BGP__GRACEFUL_SHUTDOWN, BIPLANE_BGP__MAX_PREFIXES, BIPLANE_BGP__MAX_PREFIXES_WARN, BIPLANE_BGP__MAX_PREFIXES_RESTART, BIPLANE_BGP__MIN_ADVERTISEMENT_INTERVAL, BIPLANE_BGP__MAX_PATHS, BIPLANE_BGP__ACCEPT_AS_SETS, BIPLANE_BGP__PREFIX_SETS, BIPLANE_BGP__POLICIES, BIPLANE_BGP__MESH_IMPORT, BIPLANE_BGP__MESH_EXPORT, BIPLANE_BGP__BFD_PROFILES, BIPLANE_BGP__MESH_BFD, BIPLANE_BGP__REFLECTORS, BIPLANE_BGP__ORIGINATE, BIPLANE_BGP__PEERS; did you mean `BIPLANE_BGP__LOCAL_ASN`?",
         "BIPLANE_BGP__PORT: bgp.port: `bgp`; expected a whole number, 1 to 65535",
         "BIPLANE_BGP__PEERS__0__ASN: an item of a list has no variable; expected the whole list in BIPLANE_BGP__PEERS, as YAML: [{…}, {…}]",
         "BIPLANE_MODE__X: unknown variable; expected BIPLANE_MODE, which has nothing below it",
         "BIPLANE_POOLS: not YAML: unclosed bracket '['; expected one document of `key: value` lines, indented by spaces",
         "BIPLANE_NODE__NAME: node.name: `A`; expected a node name of lower-case letters, digits, `-` and `.`, as in DNS; did you mean `a`?",
-        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, gracefulRestart, gracefulShutdown, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, maxPaths, acceptAsSets, prefixSets, policies, meshImport, meshExport, reflectors, originate, peers; did you mean `bgp.mesh`?",
+        "flag --set: unknown key `bgp.mash`; expected one of localAsn, routerId, port, mesh, holdTime, staleTime, gracefulRestart, gracefulShutdown, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, maxPaths, acceptAsSets, prefixSets, policies, meshImport, meshExport, bfdProfiles, meshBfd, reflectors, originate, peers; did you mean `bgp.mesh`?",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bfd::BfdProfile;
 use crate::kernel::Device;
 use crate::policy::{PolicyConfig, PrefixRange};
 use crate::reflection::{Labels, OriginateConfig, ReflectorsConfig};
@@ -127,6 +128,12 @@ pub struct BgpConfig {
     pub mesh_import: Option<String>,
     /// Policy on what other nodes are told in the mesh; what is our own if absent.
     pub mesh_export: Option<String>,
+    /// Named settings of BFD; every name that is referred to is there, but for [`BfdProfile::DEFAULT`].
+    #[serde(default)]
+    pub bfd_profiles: BTreeMap<String, BfdProfile>,
+    /// Profile by which BFD watches the paths to other nodes of the mesh; it does not if absent.
+    #[serde(default)]
+    pub mesh_bfd: Option<String>,
     /// Route reflectors instead of the full mesh.
     pub reflectors: Option<ReflectorsConfig>,
     /// Prefixes to announce besides own pod CIDRs, and what these are announced with; each once.
@@ -208,6 +215,9 @@ pub struct BgpSessionConfig {
     pub graceful_restart: Option<bool>,
     /// Words for people; shown in `biplane bgp peers`.
     pub description: Option<String>,
+    /// Profile by which BFD watches the path to it; it does not if absent.
+    #[serde(default)]
+    pub bfd: Option<String>,
     /// Policy on what it announces; slices of the pools alone are accepted if absent (RFC 8212).
     pub import: Option<String>,
     /// Policy on what it is told; what is our own if absent.
@@ -297,6 +307,14 @@ pub struct ApiConfig {
     pub socket: PathBuf,
 }
 
+impl BgpConfig {
+    /// The settings of a BFD profile; the built-in default is there even if nobody wrote it.
+    pub fn bfd_profile(&self, name: &str) -> Option<BfdProfile> {
+        let built_in = (name == BfdProfile::DEFAULT).then(BfdProfile::default);
+        self.bfd_profiles.get(name).copied().or(built_in)
+    }
+}
+
 impl Config {
     /// The smallest configuration that works, with every default: what a file with `mode` and `pools` alone gives.
     pub fn minimal(mode: Plane, pools: Vec<ClusterPool>) -> Config {
@@ -334,6 +352,8 @@ impl Config {
                 policies: BTreeMap::new(),
                 mesh_import: None,
                 mesh_export: None,
+                bfd_profiles: BTreeMap::new(),
+                mesh_bfd: None,
                 reflectors: None,
                 originate: Vec::new(),
                 peers: Vec::new(),

@@ -5,6 +5,7 @@
 //! [`NodeName`] is a DNS label sequence.
 
 pub mod addr;
+pub mod bfd;
 pub mod chance;
 pub mod config;
 pub mod kernel;

@@ -4,6 +4,7 @@
 //! that matters: own claims before ground, ground before sessions, sessions before destinations, destinations before
 //! the switch looks at them, and the kernel's batch last, so that it holds everything that came before.
 
+mod bfd;
 mod claims;
 mod conditions;
 mod coordination;
@@ -32,6 +33,7 @@ use switch::Switch;
 use crate::event::{Effect, Event, Identity, KeyGenerations, Level, Notice, Topic};
 use crate::reconcile::Reconcile;
 
+use bfd::Bfd;
 use claims::Claims;
 use conditions::Conditions;
 use coordination::Coordination;
@@ -62,6 +64,7 @@ pub struct Core {
     coordination: Coordination,
     ground: GroundState,
     native: Native,
+    bfd: Bfd,
     drain: Option<drain::Drain>,
     destinations: Destinations,
     switch: Option<Switch>,
@@ -109,6 +112,7 @@ impl Core {
             coordination: Coordination::default(),
             ground: GroundState::default(),
             native,
+            bfd: Bfd::default(),
             drain: None,
             destinations: Destinations::default(),
             switch: None,
@@ -136,6 +140,7 @@ impl Core {
             Event::Store(event) => self.handle_store(now, event),
             Event::Kernel(event) => self.handle_kernel(now, event),
             Event::Peering(event) => self.handle_peering(now, event),
+            Event::Bfd(event) => self.handle_bfd(now, event),
             Event::Config { config, keys } => self.handle_config(now, *config, keys),
             Event::ConfigRefused(why) => {
                 self.say(now, Level::Warn, Topic::Config, format!("the running configuration stays: {why}"));

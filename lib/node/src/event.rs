@@ -34,6 +34,8 @@ pub enum Event {
     Kernel(kernel::Event),
     /// A TCP connection of BGP moved.
     Peering(peering::Event),
+    /// BFD said something of a path to a peer.
+    Bfd(peering::BfdEvent),
     /// The configuration was read anew and is valid.
     Config {
         /// The whole configuration.
@@ -73,6 +75,8 @@ pub enum Effect {
     Kernel(kernel::Command),
     /// Tell the TCP edge.
     Peering(peering::Command),
+    /// Tell the BFD thread.
+    Bfd(peering::BfdCommand),
     /// The node forwards: let the container runtime start pods on it.
     InstallPods {
         /// Ranges of the node's pods.

@@ -73,6 +73,15 @@ pub async fn run(settings: Settings, version: String, recording: Option<PathBuf>
     let head = Head { form: Head::FORM, at: clock.now(), identity, config: config.clone(), keys: keys.generations() };
     let recorder = recording.as_deref().map(|path| begin_recording(path, &head)).transpose()?;
     let mut files = Files { prints: settings.fingerprint(&config), settings, origins: loaded.origins };
+    let to = sender.clone();
+    let bfd = BfdThread {
+        seed: head.identity.seed,
+        events: Box::new(move || {
+            let to = to.clone();
+            Box::new(move |event| drop(to.send(Event::Bfd(event))))
+        }),
+        thread: None,
+    };
     let mut body = Body {
         core: head.core(),
         recorder,
@@ -80,6 +89,7 @@ pub async fn run(settings: Settings, version: String, recording: Option<PathBuf>
         worker,
         store,
         peering,
+        bfd,
         monitor,
         calls: Vec::new(),
         number: 0,
@@ -160,6 +170,7 @@ struct Body {
     worker: kernel::Worker,
     store: cluster::Store,
     peering: peering::Peering,
+    bfd: BfdThread,
     monitor: broadcast::Sender<MonitorEvent>,
     /// Operators who wait for an answer.
     calls: Vec<(u64, Call)>,
@@ -195,6 +206,11 @@ impl Body {
                         self.closing.insert(*conn);
                     }
                     self.peering.handle(command);
+                }
+                Effect::Bfd(command) => {
+                    if let Err(why) = self.bfd.handle(command) {
+                        self.tell(now, Event::Bfd(peering::BfdEvent::Trouble(Some(why))))?;
+                    }
                 }
                 Effect::InstallPods { pod_cidrs, mtu } => {
                     let result = cni::install(&self.config.cni, &pod_cidrs, mtu).map_err(|error| error.to_string());
@@ -269,6 +285,27 @@ impl Body {
                 self.tell(now, Event::Operator(number, operation))
             }
         }
+    }
+}
+
+/// The BFD thread, which is there from the first session on.
+struct BfdThread {
+    seed: u64,
+    /// Makes what the thread tells its events to.
+    events: Box<dyn Fn() -> Box<dyn FnMut(peering::BfdEvent) + Send>>,
+    thread: Option<peering::Bfd>,
+}
+
+impl BfdThread {
+    fn handle(&mut self, command: peering::BfdCommand) -> Result<(), String> {
+        if self.thread.is_none() && matches!(command, peering::BfdCommand::Set { .. }) {
+            let thread = peering::Bfd::spawn(self.seed, (self.events)());
+            self.thread = Some(thread.map_err(|error| format!("BFD cannot be started: {error}"))?);
+        }
+        if let Some(thread) = &self.thread {
+            thread.handle(command);
+        }
+        Ok(())
     }
 }
 

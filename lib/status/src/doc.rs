@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use model::{Asn, NodeName, Plane, PlaneSet, PodCidr, RouterId, StateName, Uid};
 use serde::{Deserialize, Serialize};
 
+mod bfd;
 mod bgp;
 mod explain;
 mod forwarding;
@@ -22,6 +23,7 @@ mod ipam;
 mod metrics;
 mod mode;
 
+pub use bfd::{BfdSession, BfdSessions, BfdState};
 pub use bgp::{
     BgpPeer, BgpPeers, BgpRoute, BgpRoutes, BgpState, FamilyCounts, Origin, PeerType, RouteDirection, RouteVerdict,
     Stranger, Undiscovered,
@@ -81,6 +83,8 @@ pub enum Doc {
     Ipam(IpamDoc),
     /// `biplane bgp peers`.
     BgpPeerList(BgpPeers),
+    /// `biplane bgp bfd`.
+    BfdSessionList(BfdSessions),
     /// `biplane bgp routes`.
     BgpRouteList(BgpRoutes),
     /// `biplane vxlan show`.
@@ -106,6 +110,7 @@ impl Doc {
             Doc::Mode(_) => "Mode",
             Doc::Ipam(_) => "Ipam",
             Doc::BgpPeerList(_) => "BgpPeerList",
+            Doc::BfdSessionList(_) => "BfdSessionList",
             Doc::BgpRouteList(_) => "BgpRouteList",
             Doc::Vxlan(_) => "Vxlan",
             Doc::RouteList(_) => "RouteList",

@@ -86,6 +86,8 @@ pub enum Query {
     Metrics,
     /// [`doc::Ready`].
     Ready,
+    /// [`doc::BfdSessions`].
+    Bfd,
 }
 
 impl Query {
@@ -109,6 +111,7 @@ impl Query {
             Query::Config => "Config",
             Query::Metrics => "Metrics",
             Query::Ready => "Ready",
+            Query::Bfd => "BfdSessionList",
         }
     }
 }

@@ -9,7 +9,7 @@ use model::{Family, Plane, StateName};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::doc::{BgpState, Histogram, MetricsDoc, PeerMetrics};
+use crate::doc::{BfdSession, BfdState, BgpState, Histogram, MetricsDoc, PeerMetrics};
 use crate::process::Process;
 
 /// Content type of [`render`]'s text.
@@ -20,6 +20,7 @@ pub fn render(numbers: &MetricsDoc) -> String {
     let mut page = Page::default();
     mode(&mut page, numbers);
     bgp(&mut page, &numbers.peers, numbers.strangers);
+    bfd(&mut page, &numbers.bfd);
     ipam(&mut page, numbers);
     kernel(&mut page, numbers);
     probes(&mut page, numbers);
@@ -145,6 +146,38 @@ fn bgp(page: &mut Page, peers: &[PeerMetrics], strangers: u64) {
         "biplane_bgp_connections_refused_total",
         "Connections of unknown peers that were closed.",
         [(Labels::new(), strangers)],
+    );
+}
+
+fn bfd(page: &mut Page, sessions: &[BfdSession]) {
+    let of = |it: &BfdSession| labels([("peer", &it.address)]);
+    page.gauge(
+        "biplane_bfd_session_up",
+        "Is the BFD session with the peer in Up?",
+        sessions.iter().map(|it| (of(it), f64::from(it.state == BfdState::Up))),
+    );
+    page.gauge(
+        "biplane_bfd_session_state",
+        "State of the BFD session with the peer: 1 for the present one, 0 for the others.",
+        sessions.iter().flat_map(|it| {
+            BfdState::ALL
+                .map(|state| (labels([("peer", &it.address), ("state", &state)]), f64::from(state == it.state)))
+        }),
+    );
+    page.counter(
+        "biplane_bfd_session_ups_total",
+        "Times that the BFD session has come up.",
+        sessions.iter().map(|it| (of(it), it.ups)),
+    );
+    page.counter(
+        "biplane_bfd_session_failures_total",
+        "Times that the path failed while the BFD session was up; AdminDown is no failure.",
+        sessions.iter().map(|it| (of(it), it.failures)),
+    );
+    page.gauge(
+        "biplane_bfd_detection_time_seconds",
+        "Silence of the peer for so long takes the BFD session down; absent while the peer is not heard.",
+        sessions.iter().filter_map(|it| Some((of(it), it.detection_time_seconds?))),
     );
 }
 

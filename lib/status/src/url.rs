@@ -12,7 +12,7 @@ pub(crate) const OPERATIONS: &str = "/v1/operations";
 /// Path of the stream of events.
 pub(crate) const MONITOR: &str = "/v1/monitor";
 /// Paths of the documents, in the order of [`Query`].
-pub(crate) const DOCUMENTS: [&str; 13] = [
+pub(crate) const DOCUMENTS: [&str; 14] = [
     "/v1/status",
     "/v1/nodes",
     "/v1/mode",
@@ -26,6 +26,7 @@ pub(crate) const DOCUMENTS: [&str; 13] = [
     "/v1/config",
     "/v1/metrics",
     "/v1/ready",
+    "/v1/bgp/bfd",
 ];
 
 /// The query as path and parameters. Addresses and prefixes need no percent-encoding in a query (RFC 3986 section 3.4).
@@ -72,6 +73,7 @@ const fn path(query: &Query) -> &'static str {
         Query::Config => 10,
         Query::Metrics => 11,
         Query::Ready => 12,
+        Query::Bfd => 13,
     };
     DOCUMENTS[place]
 }
@@ -108,7 +110,8 @@ pub(crate) fn read(path: &str, parameters: &[(String, String)]) -> Option<Result
             },
             10 => Query::Config,
             11 => Query::Metrics,
-            _ => Query::Ready,
+            12 => Query::Ready,
+            _ => Query::Bfd,
         })
     }))
 }
@@ -222,6 +225,7 @@ mod tests {
             Query::Config,
             Query::Metrics,
             Query::Ready,
+            Query::Bfd,
         ];
         for query in all {
             assert_eq!(parse(&write(&query)), Some(Ok(query)));

@@ -13,19 +13,21 @@ use crate::speaker::Shared;
 
 impl Peer {
     /// May a session open?
-    pub(super) fn is_wanted(&self, shared: &Shared) -> bool {
+    pub(crate) fn is_wanted(&self, shared: &Shared) -> bool {
         !(shared.shut || self.gone || self.down)
     }
 
     /// Ends its sessions with Cease 6/2 and this text (RFC 9003); none opens until it is taken up again.
     pub(crate) fn take_down(&mut self, now: Moment, text: &str, shared: &mut Shared) {
         self.down = true;
+        shared.watched_changed = true;
         self.stop(now, &Notification::cease(cease::SHUTDOWN, text), shared);
     }
 
     /// Lets sessions open again, from now on.
     pub(crate) fn take_up(&mut self, now: Moment, shared: &mut Shared) {
         self.down = false;
+        shared.watched_changed = true;
         self.dial_now(now, shared);
     }
 

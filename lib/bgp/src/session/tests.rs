@@ -17,6 +17,7 @@ fn agreed(hold: u64) -> Agreed {
         wire: wire::Negotiated { families: BTreeSet::from([Family::V4]), ..wire::Negotiated::default() },
         hold_time: Duration::from_secs(hold),
         router_id: Ipv4Addr::new(1, 1, 1, 1),
+        asn: model::Asn(64512),
         route_refresh: true,
         enhanced_refresh: false,
         host_name: None,
@@ -86,6 +87,7 @@ fn events() -> Vec<(&'static str, &'static str, Option<Input>)> {
         ("27", "UpdateMsg", Some(Input::UpdateMsg)),
         ("28", "UpdateMsgErr", Some(wrong(code::UPDATE, 1))),
         ("29", "SendHoldTimer_Expires (RFC 9687)", Some(Input::SendHoldTimerExpires)),
+        ("bfd", "BFD session down (RFC 5882)", Some(Input::PathDown("silence".to_owned()))),
         ("rr", "RouteRefreshMsg (RFC 2918)", Some(Input::RouteRefreshMsg)),
         ("rrErr", "RouteRefreshMsgErr (RFC 7313)", Some(wrong(code::ROUTE_REFRESH, 1))),
     ]
@@ -125,6 +127,7 @@ const TABLE: &str = "
     27    | Idle         | Idle drop     | Idle drop     | Idle 5/1 close        | Idle 5/2 close        | Established
     28    | Idle         | Idle drop     | Idle drop     | Idle 3/1 close        | Idle 3/1 close        | Idle 3/1 close
     29    | Idle         | Idle drop     | Idle drop     | Idle 8/0 close        | Idle 8/0 close        | Idle 8/0 close
+    bfd   | Idle         | Connect       | Active        | Idle 6/10 close       | Idle 6/10 close       | Idle 6/10 close
     rr    | Idle         | Idle drop     | Idle drop     | Idle 5/1 close        | Idle 5/2 close        | Established
     rrErr | Idle         | Idle drop     | Idle drop     | Idle 7/1 close        | Idle 7/1 close        | Idle 7/1 close";
 
@@ -174,7 +177,7 @@ fn the_table_is_complete() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!((rows.len() - 1, pairs), (events().len(), 6 * 26));
+    assert_eq!((rows.len() - 1, pairs), (events().len(), 6 * 27));
 }
 
 /// A KEEPALIVE completes a session only behind a good OPEN.

@@ -24,6 +24,7 @@ impl Speaker {
         let settings = SpeakerConfig { peers: Vec::new(), ..config };
         let before = std::mem::replace(&mut self.shared.settings, settings.clone());
         let was_shut = std::mem::take(&mut self.shared.shut);
+        self.shared.watched_changed = true;
         self.remove_peers(now, &wanted);
         let identity = (before.local_asn, before.router_id) != (settings.local_asn, settings.router_id);
         if identity {

@@ -63,6 +63,7 @@ impl Speaker {
     pub fn handle_terminate(&mut self, now: Moment) -> usize {
         self.now = now;
         self.shared.shut = true;
+        self.shared.watched_changed = true;
         let cease = Notification::cease(cease::SHUTDOWN, "");
         let mut told = 0;
         self.each(|peer, shared| {

@@ -271,6 +271,7 @@ impl Core {
     }
 
     pub(super) fn drain_speaker(&mut self, now: Moment) {
+        self.renew_bfd(now);
         while let Some(output) = self.native.speaker.poll_output() {
             let effect = match output {
                 Output::Dial { conn, remote, local, transport } => Command::Dial { conn, remote, local, transport },

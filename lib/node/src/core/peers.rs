@@ -61,6 +61,7 @@ impl Core {
                 client: self.native.meeting.reflecting && self.native.meeting.clients.contains(node),
                 key_generation: self.key_generation(&reach.vtep.underlay),
                 description: Some(format!("node {node}")),
+                bfd: bgp.mesh_bfd.clone(),
                 import: self.native.policy(bgp.mesh_import.as_ref()),
                 export: self.native.policy(bgp.mesh_export.as_ref()),
                 ..PeerConfig::new(reach.vtep.underlay, reach.bgp.asn)
@@ -92,6 +93,7 @@ impl Core {
             client: said.client,
             next_hop: said.next_hop,
             add_path: said.add_path,
+            bfd: said.bfd.clone(),
             ..peer
         }
     }

@@ -30,7 +30,7 @@ impl Wall {
         doc::rfc3339(self.time.checked_sub(ago).unwrap_or(self.time))
     }
 
-    fn seconds(&self, since: Moment) -> f64 {
+    pub(super) fn seconds(&self, since: Moment) -> f64 {
         // Milliseconds are enough, and read better.
         (self.now.since(since).as_secs_f64() * 1000.0).round() / 1000.0
     }
@@ -50,6 +50,7 @@ impl Core {
             Query::Mode => Doc::Mode(Box::new(self.mode_doc(wall))),
             Query::Ipam => Doc::Ipam(self.ipam_doc()),
             Query::BgpPeers => Doc::BgpPeerList(self.bgp_peers_doc(wall)),
+            Query::Bfd => Doc::BfdSessionList(self.bfd_doc(wall)),
             Query::BgpRoutes { direction, peer, prefix, limit } => {
                 Doc::BgpRouteList(self.bgp_routes_doc(*direction, peer.clone(), *prefix, *limit))
             }

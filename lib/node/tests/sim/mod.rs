@@ -62,6 +62,8 @@ pub(crate) struct SimNode {
     listening: bool,
     holds_writes: bool,
     held_writes: Vec<Vec<Write>>,
+    /// BFD sessions that its daemon wants.
+    pub(crate) bfd: BTreeMap<bfd::SessionKey, bfd::SessionConfig>,
     links: Vec<LinkInfo>,
     /// Devices on which routers are listened for.
     pub(crate) discovering: BTreeMap<Device, u32>,
@@ -155,6 +157,7 @@ impl World {
                 listening: false,
                 holds_writes: false,
                 held_writes: Vec::new(),
+                bfd: BTreeMap::new(),
                 links,
                 discovering: BTreeMap::new(),
                 last: BTreeMap::new(),
@@ -213,6 +216,7 @@ impl World {
         self.nodes[index].core = None;
         self.nodes[index].life += 1;
         self.nodes[index].listening = false;
+        self.nodes[index].bfd.clear();
         let (gone, kept): (Vec<Wire>, Vec<Wire>) =
             std::mem::take(&mut self.wires).into_iter().partition(|wire| wire.ends.iter().any(|(n, _)| *n == index));
         self.wires = kept;
@@ -331,10 +335,15 @@ impl World {
         self.mails.push(Mail { at, number: self.sent, to, life: node.life, event });
     }
 
-    fn tell(&mut self, index: usize, event: Event) {
+    pub(crate) fn tell(&mut self, index: usize, event: Event) {
+        self.tell_for(index, event);
+    }
+
+    /// Tells a node's daemon, does what it wants, and says what that was.
+    pub(crate) fn tell_for(&mut self, index: usize, event: Event) -> Vec<Effect> {
         let now = self.now;
         let node = &mut self.nodes[index];
-        let Some(core) = node.core.as_mut() else { return };
+        let Some(core) = node.core.as_mut() else { return Vec::new() };
         let effects = match &mut node.recorder {
             None => core.handle(now, event),
             Some(recorder) => {
@@ -343,12 +352,13 @@ impl World {
                 effects
             }
         };
-        for effect in effects {
-            self.perform(index, effect);
+        for effect in &effects {
+            self.perform(index, effect.clone());
         }
         if self.nodes[index].ended.is_some() && self.nodes[index].core.is_some() {
             self.kill(index);
         }
+        effects
     }
 
     fn perform(&mut self, index: usize, effect: Effect) {
@@ -372,6 +382,10 @@ impl World {
             }
             Effect::Store(command) => self.perform_store(index, command),
             Effect::Peering(command) => self.perform_tcp(index, command),
+            Effect::Bfd(peering::BfdCommand::Set { session, config }) => {
+                self.nodes[index].bfd.insert(session, config);
+            }
+            Effect::Bfd(peering::BfdCommand::Remove(session)) => drop(self.nodes[index].bfd.remove(&session)),
             Effect::InstallPods { .. } => self.mail(index, "pods", Event::PodsInstalled(Ok(true))),
             Effect::Say(notice) => {
                 let at = self.now.since_start().as_millis();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{Asn, Family, NodeName, PeerId, Plane, Prefix, StateName};
 use serde::{Deserialize, Serialize};
 
-use super::{BgpState, Destinations, PeerType};
+use super::{BfdSession, BgpState, Destinations, PeerType};
 
 /// All numbers. Counts are since the daemon started; times are UNIX times in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct MetricsDoc {
     pub destinations: Destinations,
     /// BGP peers.
     pub peers: Vec<PeerMetrics>,
+    /// BFD sessions.
+    #[serde(default)]
+    pub bfd: Vec<BfdSession>,
     /// Connections of unknown peers that were closed.
     pub strangers: u64,
     /// Pools.

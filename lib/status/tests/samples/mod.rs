@@ -20,6 +20,7 @@ pub fn all() -> Vec<Doc> {
         Doc::Ipam(ipam()),
         Doc::BgpPeerList(peers()),
         Doc::BgpRouteList(bgp_routes()),
+        Doc::BfdSessionList(bfd_sessions()),
         Doc::Vxlan(Box::new(vxlan())),
         Doc::RouteList(routes()),
         Doc::RouteExplain(Box::new(explain())),
@@ -540,6 +541,56 @@ fn config() -> ConfigDoc {
     }
 }
 
+pub fn bfd_sessions() -> BfdSessions {
+    let up = BfdSession {
+        address: ip("192.0.2.2").into(),
+        node: Some(node("n2")),
+        profile: "default".into(),
+        multihop: true,
+        local_address: Some(ip("192.0.2.1")),
+        state: BfdState::Up,
+        since: time(3),
+        diagnostic: None,
+        remote_state: Some(BfdState::Up),
+        remote_diagnostic: None,
+        remote_independent: Some(false),
+        transmit_interval_seconds: Some(0.3),
+        detection_time_seconds: Some(0.9),
+        multiplier: 3,
+        local_discriminator: 17,
+        remote_discriminator: Some(4_000_000_000),
+        ups: 2,
+        failures: 1,
+        last_failure: Some("control detection time expired: nothing heard for 900 ms".into()),
+        last_failure_seconds_ago: Some(75.5),
+    };
+    let down = BfdSession {
+        address: "fe80::1%eth1".parse().unwrap(),
+        node: None,
+        profile: "fast".into(),
+        multihop: false,
+        local_address: None,
+        state: BfdState::Down,
+        since: time(1),
+        diagnostic: Some("control detection time expired".into()),
+        remote_state: None,
+        remote_diagnostic: None,
+        remote_independent: None,
+        transmit_interval_seconds: Some(1.0),
+        detection_time_seconds: None,
+        multiplier: 5,
+        local_discriminator: 18,
+        remote_discriminator: None,
+        ups: 0,
+        failures: 0,
+        last_failure: None,
+        last_failure_seconds_ago: None,
+    };
+    let trouble = "BFD cannot hear: UDP port 4784 (ipv4) is taken, most likely by the BFD of another routing daemon: \
+                   stop that one, or turn BFD off here";
+    BfdSessions { items: vec![up, down], trouble: Some(trouble.into()) }
+}
+
 pub fn metrics() -> MetricsDoc {
     let counts = |pairs: &[(&str, u64)]| pairs.iter().map(|(key, n)| ((*key).to_owned(), *n)).collect();
     let mut convergence = Histogram::new(Histogram::CONVERGENCE);
@@ -572,6 +623,7 @@ pub fn metrics() -> MetricsDoc {
             notifications: vec![NotificationCount { direction: "out".into(), code: 2, subcode: 2, count: 1 }],
             update_errors: counts(&[("withdraw", 1)]),
         }],
+        bfd: bfd_sessions().items,
         strangers: 7,
         pools: vec![PoolMetrics { pool: prefix("10.244.0.0/16"), claimed: 3, quarantined: 1, free: 252 }],
         ipam_conflicts: 0,

@@ -52,6 +52,7 @@ impl Core {
             coordinator: self.coordination.coordinator,
             destinations: self.destination_counts(),
             peers: self.peer_metrics(wall),
+            bfd: self.bfd_doc(wall).items,
             strangers: self.native.speaker.counters().strangers,
             pools: pools.collect(),
             ipam_conflicts: self.claims.conflicts,
