@@ -64,6 +64,11 @@ impl Kernel {
         writes.into_iter().zip(results).collect()
     }
 
+    /// Are the numbers of the nexthop objects known, so that a route is one message?
+    pub(crate) fn knows_nexthops(&self) -> bool {
+        self.view.nexthops_known
+    }
+
     /// Asks the kernel to resolve the gateways, waits at most 20 ms for answers on the wire, and tells for each hop
     /// whether its gateway's link layer address is known. Hops without gateway need none.
     pub fn resolve(&mut self, hops: &[Hop]) -> Vec<(Hop, bool)> {

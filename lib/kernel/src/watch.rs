@@ -1,11 +1,14 @@
 //! Notices of the kernel, and the order in which they are told.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::Prefix;
 use model::kernel::{Key, Refusal, Value, Write};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dump::{self, judge_masquerade};
 use crate::kernel::Kernel;
@@ -38,6 +41,8 @@ pub struct Watch {
     nft: NftWatch,
     /// Number of the socket whose routes are passed over.
     writer: Option<u32>,
+    /// More handles of the two sockets, routes first, to wait for while others have the `Watch`.
+    sockets: Arc<[OwnedFd; 2]>,
 }
 
 impl Watch {
@@ -47,7 +52,20 @@ impl Watch {
             Some(libc::EPERM | libc::EACCES) => OpenError::Permission,
             _ => OpenError::Socket { doing: "listen to nftables", error },
         })?;
-        Ok(Watch { socket: Socket::open(&GROUPS)?, nft, writer: None })
+        let socket = Socket::open(&GROUPS)?;
+        let sockets = handles(&socket, &nft).map_err(|error| OpenError::Socket { doing: "share", error })?;
+        Ok(Watch { socket, nft, writer: None, sockets: Arc::new(sockets) })
+    }
+
+    /// The sockets that become readable when something changes, as they are now.
+    pub(crate) fn sockets(&self) -> Arc<[OwnedFd; 2]> {
+        Arc::clone(&self.sockets)
+    }
+
+    /// Are there notices that have not been taken in? Where that cannot be found out, yes.
+    pub(crate) fn has_come(&self) -> bool {
+        let mut fds = [self.route_socket(), self.nft_socket()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0)
     }
 
     /// From here on routes that `kernel` writes are passed over: with a full table their echo would cost as much as
@@ -117,13 +135,14 @@ impl Watch {
 
     /// A socket that fails to read is not read again. Without a new one the old one is tried once a second.
     fn open_again(&mut self) {
-        let open = || -> Result<Socket, ()> {
+        let open = || -> Result<(Socket, [OwnedFd; 2]), ()> {
             let socket = Socket::open(&GROUPS).map_err(drop)?;
             self.writer.map_or(Ok(()), |port| socket.pass_over_routes_of(port)).map_err(drop)?;
-            Ok(socket)
+            let sockets = handles(&socket, &self.nft).map_err(drop)?;
+            Ok((socket, sockets))
         };
         match open() {
-            Ok(socket) => self.socket = socket,
+            Ok((socket, sockets)) => (self.socket, self.sockets) = (socket, Arc::new(sockets)),
             Err(_) => std::thread::sleep(Duration::from_secs(1)),
         }
     }
@@ -136,6 +155,10 @@ impl Watch {
             }
         }
     }
+}
+
+fn handles(socket: &Socket, nft: &NftWatch) -> io::Result<[OwnedFd; 2]> {
+    Ok([socket.as_fd().try_clone_to_owned()?, nft.as_fd().try_clone_to_owned()?])
 }
 
 fn look_at_masquerade(kernel: &mut Kernel, news: &mut News) {

@@ -259,6 +259,87 @@ fn a_source_that_goes_calls_for_a_read_back() {
     });
 }
 
+#[test]
+fn a_few_routes_are_written_by_whoever_sends_them_and_in_order() {
+    fresh(|| {
+        let ear = standing();
+        // Now and then the thread is awake and does it.
+        let at_once = (3..23u8).filter(|n| {
+            let to = route(&format!("10.244.{n}.0/24"), &[over(2)]);
+            ear.until_quiet(QUIET);
+            ear.worker.send(Command::Write(create([to.clone()])));
+            let told = ear.next().is_some_and(|event| matches!(event, Event::Wrote(_)));
+            if told {
+                assert_found([to]);
+            }
+            told
+        });
+        assert!(at_once.count() > 10, "the thread was woken for single routes");
+        for n in 30..40u8 {
+            ear.until_quiet(QUIET);
+            ear.worker.send(Command::ReadBack(interest()));
+            ear.worker.send(Command::Write(create([route(&format!("10.244.{n}.0/24"), &[over(2)])])));
+            ear.wait("the read-back first", |event| match event {
+                Event::ReadBack { .. } => Some(()),
+                Event::Wrote(_) => panic!("a write overtook a read-back"),
+                _ => None,
+            });
+            ear.wait("the write", |event| matches!(event, Event::Wrote(_)).then_some(()));
+        }
+    });
+}
+
+#[test]
+fn a_route_that_somebody_else_writes_too_ends_as_told_or_in_doubt() {
+    fresh(|| {
+        let ear = standing();
+        let (key, value) = route("10.244.9.0/24", &[over(2)]);
+        let mut other = open();
+        for round in 0..200 {
+            ear.until_quiet(Duration::ZERO);
+            let rival = std::thread::scope(|scope| {
+                let (key, value) = (&key, &value);
+                let other = &mut other;
+                let rival = scope.spawn(move || {
+                    let write = match round % 2 {
+                        0 => Write::Create(key.clone(), value.clone()),
+                        _ => Write::Delete(key.clone()),
+                    };
+                    other.apply(vec![write])
+                });
+                let write = match round % 3 {
+                    0 => Write::Delete(key.clone()),
+                    _ => Write::Replace(key.clone(), value.clone()),
+                };
+                ear.worker.send(Command::Write(vec![write]));
+                rival.join().unwrap()
+            });
+            let (mut believed, mut doubt) = (None, false);
+            let seen = ear.until_quiet(Duration::from_millis(20));
+            for event in &seen {
+                match event {
+                    Event::Wrote(results) => {
+                        for (write, _) in results.iter().filter(|(_, result)| result.is_ok()) {
+                            believed = Some(match write {
+                                Write::Create(_, value) | Write::Replace(_, value) => Some(value.clone()),
+                                Write::Delete(_) => None,
+                            });
+                            doubt = false;
+                        }
+                    }
+                    Event::Changed(changed, told) if *changed == key => believed = Some(told.clone()),
+                    Event::ReadBackNeeded(_) => doubt = true,
+                    _ => {}
+                }
+            }
+            // Where nothing was told nothing changed: both were refused.
+            if let (Some(believed), false) = (believed, doubt) {
+                assert_eq!(found(&key), believed, "round {round}: {seen:#?}; the rival: {rival:?}");
+            }
+        }
+    });
+}
+
 /// Checklist: 110
 #[test]
 fn lost_notices_call_for_a_read_back() {

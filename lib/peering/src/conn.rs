@@ -1,5 +1,6 @@
 //! One connection: a task that dials if need be, then reads and writes until either side ends it.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io::{self, ErrorKind, IoSlice};
@@ -200,11 +201,15 @@ impl AsRef<[u8]> for Chunk {
     }
 }
 
-/// The buffer lives on the stack for the length of the call, so that an idle connection costs none.
+/// One buffer serves all connections of a thread: an idle one costs none, and none is cleared for a read.
 fn read_some(stream: &TcpStream) -> io::Result<Vec<u8>> {
-    let mut buffer = [0; CHUNK];
-    let length = stream.try_read(&mut buffer)?;
-    Ok(buffer.get(..length).unwrap_or_default().to_vec())
+    thread_local! {
+        static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        let length = stream.try_read(buffer)?;
+        Ok(buffer.get(..length).unwrap_or_default().to_vec())
+    })
 }
 
 /// Takes orders and writes until a close is ordered or the connection breaks; leaves in `queue` what is not written.

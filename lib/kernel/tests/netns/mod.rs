@@ -234,6 +234,11 @@ impl Ear {
         })
     }
 
+    /// What has been told by now.
+    pub fn next(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
     /// What is told until nothing comes for `quiet`.
     pub fn until_quiet(&self, quiet: Duration) -> Vec<Event> {
         let mut seen = Vec::new();
