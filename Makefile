@@ -38,7 +38,7 @@ lint: ## formatting and clippy alone
 rfc-table: ## write CONFORMANCE.md anew: the RFC checklist, and the tests that prove each line
 	BIPLANE_BLESS=1 $(CARGO) test --locked -q -p biplane-node --test conformance
 
-bench: setup ## ratios against iproute2 and BIRD in the same run
+bench: setup ## ratios against iproute2, BIRD and FRR in the same run
 	$(CARGO) build --locked --release -p biplaned -p biplane
 	$(CARGO) bench --locked -p biplane-kernel
 	BIPLANE_BIN_DIR=$(abspath $(RELEASE)) $(RELEASE)/biplane lab bench

@@ -71,6 +71,12 @@ pub struct Speaker {
     /// Peers by their next deadline; the same the other way round.
     deadlines: BTreeSet<(Moment, PeerId)>,
     deadline_of: BTreeMap<PeerId, Moment>,
+    /// Peers with an Established session, without those that were taken out of the configuration.
+    live: BTreeSet<PeerId>,
+    /// Peers with an Established session that have not told everything.
+    telling: BTreeSet<PeerId>,
+    /// Peers that were taken out of the configuration and have left something.
+    going: BTreeSet<PeerId>,
     strangers: VecDeque<Stranger>,
     strangers_total: u64,
     budget: NoticeBudget,
@@ -113,6 +119,9 @@ impl Speaker {
             deferral: None,
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
+            live: BTreeSet::new(),
+            telling: BTreeSet::new(),
+            going: BTreeSet::new(),
             strangers: VecDeque::new(),
             strangers_total: 0,
             budget: NoticeBudget::default(),
@@ -363,6 +372,9 @@ impl Speaker {
             self.peers.remove(id);
             self.busy.remove(id);
             self.audience.remove(id);
+            self.live.remove(id);
+            self.telling.remove(id);
+            self.going.remove(id);
             if let Some(at) = self.deadline_of.remove(id) {
                 self.deadlines.remove(&(at, id.clone()));
             }
@@ -373,10 +385,16 @@ impl Speaker {
         } else {
             self.busy.remove(id);
         }
-        match peer.takes_transit(&self.shared.view) {
-            true => self.audience.insert(id.clone()),
-            false => self.audience.remove(id),
-        };
+        for (set, is_in) in [
+            (&mut self.audience, peer.takes_transit(&self.shared.view)),
+            (&mut self.live, peer.is_live() && !peer.gone),
+            (&mut self.telling, peer.is_live() && !peer.has_told_all()),
+            (&mut self.going, peer.gone),
+        ] {
+            if is_in != set.contains(id) {
+                let _ = if is_in { set.insert(id.clone()) } else { set.remove(id) };
+            }
+        }
         let next = peer.next_timeout();
         let before = match next {
             Some(at) => self.deadline_of.insert(id.clone(), at),

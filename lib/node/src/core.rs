@@ -2,7 +2,8 @@
 //!
 //! Taking an event in only updates state and marks what it touches; [`Core::work`] then does what is due, in an order
 //! that matters: own claims before ground, ground before sessions, sessions before destinations, destinations before
-//! the switch looks at them, and the kernel's batch last, so that it holds everything that came before.
+//! the switch looks at them, and the kernel's batch last, so that it holds everything that came before. Only what a peer
+//! has just said goes to the kernel before the switch is looked at: nobody waits for that.
 
 mod bfd;
 mod claims;
@@ -85,6 +86,8 @@ pub struct Core {
     store_since: Moment,
     stats: Stats,
     conditions: Conditions,
+    /// The last event was the end.
+    ending: bool,
     out: Vec<Effect>,
 }
 
@@ -130,12 +133,23 @@ impl Core {
             store_since: now,
             stats: Stats::default(),
             conditions: Conditions::new(now),
+            ending: false,
             out: Vec::new(),
         }
     }
 
     /// Takes one event in and says what is to be done about it, in order.
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        let mut effects = self.begin(now, event);
+        effects.extend(self.finish(now));
+        effects
+    }
+
+    /// The first half of [`Core::handle`]: what an event does to destinations is on its way into the kernel before
+    /// anything else is looked at. Whoever calls this calls [`Core::finish`] next.
+    pub fn begin(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        let by_peer = matches!(event, Event::Peering(peering::Event::Bytes { .. }));
+        self.ending = matches!(event, Event::Terminate);
         match event {
             Event::Store(event) => self.handle_store(now, event),
             Event::Kernel(event) => self.handle_kernel(now, event),
@@ -159,6 +173,22 @@ impl Core {
             Event::Terminate => return self.handle_terminate(now),
         }
         self.work(now);
+        // What is to be taken away waits: the switch may still want it.
+        if by_peer
+            && self.kernel_read
+            && self.read_back_due.is_none()
+            && let Some(batch) = self.reconcile.poll_batch(now, false)
+        {
+            self.out.push(Effect::Kernel(kernel::Command::Write(batch)));
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// The second half: what follows from the event for the switch, the cluster and people.
+    pub fn finish(&mut self, now: Moment) -> Vec<Effect> {
+        if !self.ending {
+            self.work_after(now);
+        }
         std::mem::take(&mut self.out)
     }
 
@@ -217,6 +247,10 @@ impl Core {
         self.step_drain(now);
         self.run_native(now);
         self.refresh_destinations(now);
+    }
+
+    /// Does what is due once destinations are looked at.
+    fn work_after(&mut self, now: Moment) {
         self.check_complete(now);
         self.step_switch(now);
         self.publish(now);

@@ -185,18 +185,26 @@ impl Body {
             self.closing.remove(conn);
         }
         let begin = Instant::now();
-        let effects = match &mut self.recorder {
-            None => self.core.handle(now, event),
-            Some(recorder) => {
-                let (effects, written) = recorder.handle(&mut self.core, now, event);
-                if let Err(error) = written {
-                    tracing::warn!("the recording ends here, the daemon goes on: {error}");
-                    self.recorder = None;
-                }
-                effects
-            }
+        let Some(recorder) = &mut self.recorder else {
+            let effects = self.core.begin(now, event);
+            let took = begin.elapsed();
+            self.perform(now, effects)?;
+            let begin = Instant::now();
+            let effects = self.core.finish(now);
+            self.core.note_event(took + begin.elapsed());
+            return self.perform(now, effects);
         };
+        // A recording has all effects of an event before any of them is done.
+        let (effects, written) = recorder.handle(&mut self.core, now, event);
+        if let Err(error) = written {
+            tracing::warn!("the recording ends here, the daemon goes on: {error}");
+            self.recorder = None;
+        }
         self.core.note_event(begin.elapsed());
+        self.perform(now, effects)
+    }
+
+    fn perform(&mut self, now: Moment, effects: Vec<Effect>) -> Result<(), String> {
         for effect in effects {
             match effect {
                 Effect::Store(command) => self.store.send(command),

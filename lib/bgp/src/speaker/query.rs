@@ -25,8 +25,22 @@ impl Speaker {
 
     /// Established sessions, and all peers.
     pub fn sessions(&self) -> (usize, usize) {
-        let there = || self.peers.values().filter(|peer| !peer.gone);
-        (there().filter(|peer| peer.is_live()).count(), there().count())
+        // Asked after every event: what is counted anew is counted in tests only.
+        debug_assert_eq!(self.live.len(), self.peers.values().filter(|p| p.is_live() && !p.gone).count());
+        debug_assert_eq!(self.going.len(), self.peers.values().filter(|peer| peer.gone).count());
+        (self.live.len(), self.peers.len() - self.going.len())
+    }
+
+    /// Peers without an Established session; `true` with those of the mesh.
+    pub fn absent(&self) -> impl Iterator<Item = (&PeerId, bool)> {
+        let absent = self.peers.iter().filter(|(_, peer)| !peer.gone && peer.state().0 != State::Established);
+        absent.map(|(id, peer)| (id, peer.config.mesh))
+    }
+
+    /// The first peer that has met with an error, and its last one.
+    pub fn first_error(&self) -> Option<(&PeerId, &str)> {
+        let there = self.peers.iter().filter(|(_, peer)| !peer.gone);
+        there.filter_map(|(id, peer)| Some((id, peer.last_error.as_ref()?.1.as_str()))).next()
     }
 
     /// Is a session with the peer Established?
@@ -38,7 +52,8 @@ impl Speaker {
     /// within 30 s. A peer that has not promised End-of-RIB has told everything after 5 s without an UPDATE. The error
     /// says who is waited for.
     pub fn end_of_rib_complete(&self) -> Result<(), String> {
-        let Some(peer) = self.peers.values().find(|peer| peer.is_live() && !peer.has_told_all()) else { return Ok(()) };
+        debug_assert!(self.peers.iter().all(|(id, p)| (p.is_live() && !p.has_told_all()) == self.telling.contains(id)));
+        let Some(peer) = self.telling.first().and_then(|id| self.peers.get(id)) else { return Ok(()) };
         let families = peer.furthest().map(|link| link.codec.families.clone()).unwrap_or_default();
         let missing: Vec<String> = families.difference(&peer.end_of_rib).map(Family::to_string).collect();
         Err(format!("peer {} ({})", peer.config.id, missing.join(", ")))

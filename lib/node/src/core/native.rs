@@ -310,8 +310,7 @@ impl Core {
             return Readiness::Waiting(format!("no BGP session is up: {why}"));
         }
         if total > 0 && up == 0 {
-            let peer = self.native.speaker.peers().into_iter().find(|peer| peer.last_error.is_some());
-            let words = peer.and_then(|peer| peer.last_error.map(|(_, error)| format!(": {}: {error}", peer.id)));
+            let words = self.native.speaker.first_error().map(|(id, error)| format!(": {id}: {error}"));
             return Readiness::Waiting(format!("no BGP session of {total} is up{}", words.unwrap_or_default()));
         }
         match self.native.speaker.end_of_rib_complete() {
@@ -331,11 +330,7 @@ impl Core {
         if self.native.speaker.end_of_rib_complete().is_err() || !self.undiscovered().is_empty() {
             return false;
         }
-        self.native
-            .speaker
-            .peers()
-            .iter()
-            .all(|peer| peer.state == bgp::State::Established || (peer.mesh && !self.peer_stands(peer.id.address)))
+        self.native.speaker.absent().all(|(peer, mesh)| mesh && !self.peer_stands(peer.address))
     }
 
     /// Does the digest say that the mesh peer at `address` receives natively? One that does not has no sessions.
