@@ -57,7 +57,7 @@ pub use origination::Origination;
 pub use output::{ConnId, Output};
 pub use policy::{Named, Outcome, Policy, Refusal, RouteView, RuleId, policies};
 pub use session::State;
-pub use settings::{PeerConfig, SpeakerConfig};
+pub use settings::{PeerConfig, PeerRange, SpeakerConfig};
 pub use speaker::{Speaker, Watched};
 pub use status::{Direction, FamilyCounts, PathStatus, PeerStatus, RoutesQuery, Step, Stranger, Untold, Verdict};
 pub use wire::Role;

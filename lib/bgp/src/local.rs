@@ -20,6 +20,11 @@ impl LocalAddresses {
         self.0.iter().map(|(address, ..)| address)
     }
 
+    /// Is this address on one of the networks, as far as they are known?
+    pub(crate) fn reach(&self, address: &IpAddr) -> bool {
+        self.0.is_empty() || self.networks().any(|network| network.holds(address))
+    }
+
     /// The networks that the addresses are on.
     pub(crate) fn networks(&self) -> impl Iterator<Item = Prefix> {
         self.0.iter().filter_map(|(address, len, _)| Prefix::new(*address, *len))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use model::{Asn, Family, Moment, Transport};
+use model::{Asn, Family, Moment};
 use wire::{Notification, cease, code, open};
 
 use crate::adj_rib_in::AdjRibIn;
@@ -89,7 +89,7 @@ pub(crate) struct Peer {
     marker: Marker,
     /// How much of what we can do the next OPEN says.
     extent: Extent,
-    budget: NoticeBudget,
+    pub(crate) budget: NoticeBudget,
     /// Last failure that was worth a line; the same again is not.
     noticed: String,
 }
@@ -322,7 +322,7 @@ impl Peer {
             Action::Dial => {
                 let remote = SocketAddr::new(self.config.id.address, self.config.port);
                 let local = self.config.local_address;
-                let transport = Transport { device: self.config.id.device.clone(), ..Transport::default() };
+                let transport = self.config.transport(shared.view.local_asn);
                 shared.out.push(Output::Dial { conn, remote, local, transport });
             }
             Action::SendOpen => {
@@ -344,6 +344,11 @@ impl Peer {
     /// A good OPEN has come: which connection stays, if there are two (RFC 4271 section 6.8)?
     fn handle_open(&mut self, now: Moment, conn: ConnId, theirs: &wire::Open, shared: &mut Shared) {
         let offer = self.link_mut(conn).and_then(|link| link.offer.clone()).unwrap_or_else(|| self.offer(now, shared));
+        if !self.live
+            && let Some(asn) = self.config.asns.iter().find(|asn| asn.admits(theirs.asn, offer.asn))
+        {
+            self.config.asn = *asn;
+        }
         let agreed = match offer.agree(self.config.asn, theirs) {
             Ok(agreed) => agreed,
             Err(error) => return self.drive(now, conn, Input::MessageErr(error), shared),
@@ -436,8 +441,11 @@ impl Peer {
         let Some(at) = self.links.iter().position(|link| link.session.conn == conn) else { return };
         let link = self.links.remove(at);
         shared.conns.remove(&conn);
-        let words = end.cause.to_string();
         let was_up = end.from == State::Established;
+        let mut words = end.cause.to_string();
+        if !was_up && let Some(hint) = self.too_far(shared) {
+            words = format!("{words}; {hint}");
+        }
         let kept = if was_up { self.keep(now, &link, &end.cause, shared) } else { None };
         let refused_capabilities = match &end.cause {
             Cause::Received(told) => {

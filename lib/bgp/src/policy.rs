@@ -201,11 +201,12 @@ impl View {
         }
     }
 
-    /// Can the next hop be used, on a session of which `local` is our end and `peer` the other?
+    /// Can the next hop be used, on a session of which `local` is our end and `peer` the other? A `neighbour` of another
+    /// AS is no more than a hop away, and so are its next hops.
     pub(crate) fn ineligible(
         &self,
         route: &Route,
-        external: bool,
+        neighbour: bool,
         peer: IpAddr,
         local: Option<IpAddr>,
     ) -> Option<Ineligible> {
@@ -218,7 +219,7 @@ impl View {
         if local == Some(hop) || self.addresses.is_own(&hop, local) {
             return Some(Ineligible::OwnNextHop);
         }
-        let near = !external || hop == peer || local.is_some_and(|local| self.addresses.share_subnet(&local, &hop));
+        let near = !neighbour || hop == peer || local.is_some_and(|local| self.addresses.share_subnet(&local, &hop));
         (!near).then_some(Ineligible::NotOnSubnet)
     }
 

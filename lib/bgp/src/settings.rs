@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{AddPath, Asn, ClusterPool, NextHopChoice, PeerAs, PeerId, RouterId};
+use model::{AddPath, Asn, ClusterPool, NextHopChoice, PeerAs, PeerId, Prefix, RouterId, Transport};
 
 use crate::graceful::GracefulRestart;
 use crate::origination::Origination;
@@ -35,9 +35,11 @@ pub struct SpeakerConfig {
     /// Only slices of these are accepted from peers without an import policy.
     pub pools: Vec<ClusterPool>,
     /// What lies in these is accepted only when a rule of an import policy names it.
-    pub service_cidrs: Vec<model::Prefix>,
+    pub service_cidrs: Vec<Prefix>,
     /// Peers; addresses are unique (of two with one address the last counts).
     pub peers: Vec<PeerConfig>,
+    /// Where peers may connect from that are not among [`SpeakerConfig::peers`].
+    pub ranges: Vec<PeerRange>,
     /// Seed of all jitter.
     pub seed: u64,
     /// Name of this host, told to peers (capability 73); at most 255 octets.
@@ -70,6 +72,7 @@ impl SpeakerConfig {
             pools: Vec::new(),
             service_cidrs: Vec::new(),
             peers: Vec::new(),
+            ranges: Vec::new(),
             seed: 0,
             host_name: None,
             reflector: None,
@@ -97,8 +100,17 @@ pub struct PeerConfig {
     pub max_prefixes: u32,
     /// Made from a claim, not by an operator.
     pub mesh: bool,
-    /// Another number means another MD5 key: the session is opened anew with it.
+    /// Another number means another key. Sessions go on with it; where there is none, a dial is tried at once.
     pub key_generation: u64,
+    /// The range that it connected from, if it is there for that alone: it is forgotten when nothing of it is left.
+    pub range: Option<Prefix>,
+    /// ASes that it may be of; the one that its OPEN tells becomes [`PeerConfig::asn`]. Empty: that one alone.
+    pub asns: Vec<PeerAs>,
+    /// How many hops away it may be, 1 to 255: the TTL of what it is sent. If absent, 1 for one of another AS; the
+    /// kernel's default inside our AS and in the mesh.
+    pub multihop: Option<u8>,
+    /// How many hops away it may be, 1 to 254, held by TTL (RFC 5082); before [`PeerConfig::multihop`].
+    pub ttl_security: Option<u8>,
     /// Take part in graceful restart with this peer, instead of what [`GracefulRestart::enabled`] says.
     pub graceful_restart: Option<bool>,
     /// What we are to the peer (RFC 9234); counts between two ASes only. Another role opens the session anew.
@@ -148,6 +160,10 @@ impl PeerConfig {
             max_prefixes: 20_000,
             mesh: false,
             key_generation: 0,
+            range: None,
+            asns: Vec::new(),
+            multihop: None,
+            ttl_security: None,
             graceful_restart: None,
             role: None,
             role_strict: false,
@@ -163,5 +179,42 @@ impl PeerConfig {
             import: None,
             export: None,
         }
+    }
+
+    /// How the packets of its connections travel, when our AS number is `own` unless it is told another.
+    pub fn transport(&self, own: Asn) -> Transport {
+        let own = self.local_asn.unwrap_or(own);
+        let external = self.asn.is_external(own) && self.asns.iter().all(|asn| asn.is_external(own));
+        let (ttl, least_ttl) = match (self.ttl_security, self.multihop) {
+            (Some(hops), _) => (Some(u8::MAX), Some(u8::MAX - hops.saturating_sub(1))),
+            (None, Some(hops)) => (Some(hops), None),
+            (None, None) => ((external && !self.mesh).then_some(1), None),
+        };
+        Transport { device: self.id.device.clone(), ttl, least_ttl }
+    }
+
+    /// May it be behind a router? Then next hops need not be on a network that it shares with us.
+    pub fn is_far(&self) -> bool {
+        self.ttl_security.or(self.multihop).is_some_and(|hops| hops > 1)
+    }
+}
+
+/// Where peers may connect from that are not configured one by one (dynamic neighbours). They are never dialed, and
+/// forgotten when their session is over and nothing of it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRange {
+    /// The range; of several that hold an address the most specific counts.
+    pub prefix: Prefix,
+    /// Most peers of the range at a time; whoever comes then is turned away.
+    pub limit: u32,
+    /// What each of them is like; its `id` says nothing.
+    pub peer: PeerConfig,
+}
+
+impl PeerRange {
+    /// The peer of the range behind this address.
+    pub(crate) fn peer(&self, id: PeerId, asn: Option<PeerAs>) -> PeerConfig {
+        let asn = asn.filter(|asn| self.peer.asns.contains(asn)).unwrap_or(self.peer.asn);
+        PeerConfig { id, asn, passive: true, range: Some(self.prefix), ..self.peer.clone() }
     }
 }

@@ -27,6 +27,7 @@ mod explain;
 mod path;
 mod propagate;
 mod query;
+mod ranges;
 mod replace;
 mod restart;
 
@@ -80,6 +81,8 @@ pub struct Speaker {
     strangers: VecDeque<Stranger>,
     strangers_total: u64,
     budget: NoticeBudget,
+    /// What the peers of a range may still write, as the last of them left it.
+    range_budgets: BTreeMap<Prefix, NoticeBudget>,
     /// The latest time that was told.
     now: Moment,
 }
@@ -125,6 +128,7 @@ impl Speaker {
             strangers: VecDeque::new(),
             strangers_total: 0,
             budget: NoticeBudget::default(),
+            range_budgets: BTreeMap::new(),
             now,
         };
         speaker.handle_config(now, config);
@@ -195,16 +199,18 @@ impl Speaker {
         self.handle_work(now, Self::SLICE);
     }
 
-    /// Someone has connected. Whoever is no peer is closed at once, and remembered.
+    /// Someone has connected. Whoever is no peer and in no range of peers is closed at once, and remembered.
     pub fn handle_accepted(&mut self, now: Moment, conn: ConnId, local: SocketAddr, remote: impl Into<PeerId>) {
         self.now = now;
         let id = remote.into();
-        match self.peers.get_mut(&id).filter(|peer| !peer.gone) {
-            Some(peer) => {
-                peer.handle_accepted(now, conn, local, &mut self.shared);
-                self.settle(&id);
-            }
-            None => self.turn_away(now, conn, id),
+        if self.peers.get(&id).is_none_or(|peer| peer.gone)
+            && let Err(why) = self.admit(now, &id)
+        {
+            return self.turn_away(now, conn, id, &why);
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.handle_accepted(now, conn, local, &mut self.shared);
+            self.settle(&id);
         }
     }
 
@@ -322,7 +328,7 @@ impl Speaker {
         self.shared.rib.best(prefix)
     }
 
-    fn turn_away(&mut self, now: Moment, conn: ConnId, id: PeerId) {
+    fn turn_away(&mut self, now: Moment, conn: ConnId, id: PeerId, why: &str) {
         self.shared.out.push(Output::Close { conn, flush: false });
         self.strangers_total += 1;
         let known = self.strangers.iter().position(|stranger| stranger.id == id);
@@ -331,8 +337,7 @@ impl Speaker {
         stranger.attempts += 1;
         stranger.last = now;
         if stranger.attempts == 1 {
-            let text =
-                format!("connection from {} refused: it is no peer; add it to bgp.peers if it should be", stranger.id);
+            let text = format!("connection from {} refused: {why}", stranger.id);
             self.shared.out.notice(now, &mut self.budget, true, text);
         }
         self.strangers.push_back(stranger);
@@ -361,13 +366,17 @@ impl Speaker {
         }
     }
 
-    /// Notes when a peer is to be looked at again; forgets one that is gone and has left nothing.
+    /// Notes when a peer is to be looked at again; forgets one that is gone, or was there for its session alone, and has
+    /// left nothing.
     fn settle(&mut self, id: &PeerId) {
         let Some(peer) = self.peers.get(id) else { return };
         if let Some(deferral) = &mut self.deferral {
             deferral.note(id, peer);
         }
-        if peer.gone && peer.is_empty() {
+        if (peer.gone || peer.is_passing()) && peer.is_empty() {
+            if let Some(range) = peer.config.range {
+                self.range_budgets.insert(range, peer.budget.clone());
+            }
             self.shared.rib.leave(peer.index);
             self.peers.remove(id);
             self.busy.remove(id);

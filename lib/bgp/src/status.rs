@@ -39,6 +39,8 @@ pub struct PeerStatus {
     pub local_asn: Asn,
     /// Made from a claim.
     pub mesh: bool,
+    /// Made because it connected from this range.
+    pub range: Option<Prefix>,
     /// Never dialed.
     pub passive: bool,
     /// Taken down by the operator.

@@ -245,6 +245,11 @@ fn only_what_concerns_a_session_resets_it() {
     other.peers[0].key_generation = 1;
     let now = net.now;
     net.speaker(0).handle_config(now, other.clone());
+    net.run(5 * SECOND);
+    assert_eq!(net.speaker(0).peers()[0].established, 1, "the socket has the new key already");
+    other.peers[0].add_path.send = 2;
+    let now = net.now;
+    net.speaker(0).handle_config(now, other.clone());
     net.until_up();
     assert_eq!(net.speaker(0).peers()[0].established, 2);
     assert_eq!(net.speaker(0).peers()[0].hold_time, Some(30 * SECOND));

@@ -1,7 +1,8 @@
 //! What no single key can tell: keys that must fit each other.
 
-use model::config::{BgpPeerConfig, Config};
-use model::{ClusterPool, Family, Plane};
+use model::config::{BgpListenConfig, BgpPeerConfig, BgpSessionConfig, Config};
+use model::reflection::selects;
+use model::{ClusterPool, Family, PeerAs, Plane};
 
 use crate::keys::{ROOT, Shape};
 use crate::layer::{Item, Walk, expected};
@@ -17,6 +18,7 @@ pub(crate) fn check(walk: &mut Walk, root: &Item, config: &Config, main: &str) -
     bgp(walk, root, config);
     originate(walk, root, config);
     bfd(walk, root, config);
+    ranges(walk, root, config);
     socket(walk, root, config);
     mtus(walk, root, config);
     crate::policies::check(walk, root, config);
@@ -128,16 +130,12 @@ fn bgp(walk: &mut Walk, root: &Item, config: &Config) {
             let said = format!("{address} is this node's own node.address; expected the address of another speaker");
             walk.refuse(&format!("{key}.address"), &place("address"), &said);
         }
-        if peer.session.role.is_some() && !peer.asn.is_external(config.bgp.local_asn) {
-            let said = format!(
-                "AS {} is our own; expected a peer of another AS, as RFC 9234 knows no roles inside one",
-                config.bgp.local_asn
-            );
-            walk.refuse(&format!("{key}.role"), &place("role"), &said);
-        }
-        if peer.session.role_strict && peer.session.role.is_none() {
-            let said = "true without a role; expected bgp.peers[].role beside it: what this node is to the peer";
-            walk.refuse(&format!("{key}.roleStrict"), &place("roleStrict"), said);
+        session(walk, item, &key, &peer.session, &[peer.asn], config);
+        if let Some(address) = address
+            && let Some(range) = most_specific(config, |range| range.range.holds(address))
+            && let Some(said) = keyed_otherwise(&address.to_string(), &peer.session, range, config)
+        {
+            walk.refuse(&format!("{key}.address"), &place("address"), &said);
         }
         if let (Some(local), Some(address)) = (local_address, address) {
             if Family::of(local) != Family::of(address) {
@@ -195,6 +193,11 @@ fn behind_interface(walk: &mut Walk, item: &Item, key: &str, peer: &BgpPeerConfi
         let said = format!("{local} beside an interface; expected none: the session runs between link-local addresses");
         walk.refuse(&format!("{key}.localAddress"), &at.place, &said);
     }
+    if let Some(at) = item.key("tcpAoFile") {
+        let said = "not possible behind an interface, as the kernel keeps TCP-AO keys by address; expected `address` instead \
+                    of `interface`";
+        walk.refuse(&format!("{key}.tcpAoFile"), &at.place, said);
+    }
     if let Some(at) = item.key("passwordFile") {
         let said = "not possible behind an interface, as the kernel keeps TCP MD5 keys by address; expected `address` \
                     instead of `interface`";
@@ -211,7 +214,11 @@ fn bfd(walk: &mut Walk, root: &Item, config: &Config) {
         let (at, item) = bgp.key("peers")?.nth(nth)?;
         Some((format!("bgp.peers[{at}].bfd"), item.key("bfd")?, peer.session.bfd.as_ref()?))
     });
-    for (key, item, name) in mesh.chain(peers) {
+    let ranges = config.bgp.listen.iter().enumerate().filter_map(|(nth, range)| {
+        let (at, item) = bgp.key("listen")?.nth(nth)?;
+        Some((format!("bgp.listen[{at}].bfd"), item.key("bfd")?, range.session.bfd.as_ref()?))
+    });
+    for (key, item, name) in mesh.chain(peers).chain(ranges) {
         // One that was refused has been told of already.
         let refused = walk.failed.iter().any(|failed| failed.starts_with("bgp.bfdProfiles"));
         if config.bgp.bfd_profile(name).is_none() && !refused {
@@ -220,6 +227,85 @@ fn bfd(walk: &mut Walk, root: &Item, config: &Config) {
             walk.refuse(&key, &item.place.clone(), &said);
         }
     }
+}
+
+fn ranges(walk: &mut Walk, root: &Item, config: &Config) {
+    let Some(list) = root.key("bgp").and_then(|it| it.key("listen")) else { return };
+    for (nth, range) in config.bgp.listen.iter().enumerate() {
+        let Some((at, item)) = list.nth(nth) else { continue };
+        let key = format!("bgp.listen[{at}]");
+        let place = |key: &str| item.key(key).unwrap_or(item).place.clone();
+        if let Some(before) = config.bgp.listen.iter().take(nth).position(|other| other.range == range.range) {
+            let Some((before, it)) = list.nth(before) else { continue };
+            let there = it.place.origin();
+            let said = format!("{} is bgp.listen[{before}] too ({there}); expected each range once", range.range);
+            walk.refuse(&format!("{key}.range"), &place("range"), &said);
+        }
+        if range.asns.is_empty() {
+            let said = "an empty list; expected the AS number of the peers, or all that they may have";
+            walk.refuse(&format!("{key}.asn"), &place("asn"), said);
+        }
+        session(walk, item, &key, &range.session, &range.asns, config);
+        let around = most_specific(config, |other| other.range != range.range && other.range.covers(&range.range));
+        if let Some(said) =
+            around.and_then(|around| keyed_otherwise(&range.range.to_string(), &range.session, around, config))
+        {
+            walk.refuse(&format!("{key}.range"), &place("range"), &said);
+        }
+    }
+}
+
+/// What can be said of sessions, with a peer of one of these AS numbers.
+fn session(walk: &mut Walk, item: &Item, key: &str, said: &BgpSessionConfig, asns: &[PeerAs], config: &Config) {
+    let place = |key: &str| item.key(key).unwrap_or(item).place.clone();
+    let own = config.bgp.local_asn;
+    if said.role.is_some() && asns.iter().any(|asn| !asn.is_external(own)) {
+        let words =
+            format!("AS {own} is our own; expected a peer of another AS, as RFC 9234 knows no roles inside one");
+        walk.refuse(&format!("{key}.role"), &place("role"), &words);
+    }
+    if said.role_strict && said.role.is_none() {
+        let list = key.split('[').next().unwrap_or_default();
+        let words = format!("true without a role; expected {list}[].role beside it: what this node is to the peer");
+        walk.refuse(&format!("{key}.roleStrict"), &place("roleStrict"), &words);
+    }
+    if let (Some(far), Some(hops)) = (said.multihop, said.ttl_security) {
+        let words = format!(
+            "{far} beside ttlSecurity {hops}; expected one of them: ttlSecurity alone, with the number of hops, if the \
+             peer is set to it as well, else multihop alone"
+        );
+        walk.refuse(&format!("{key}.multihop"), &place("multihop"), &words);
+    }
+    if said.password_file.is_some() && said.tcp_ao_file.is_some() {
+        let words = "beside passwordFile; expected one of them, as a connection has TCP-AO or TCP MD5 (RFC 5925 section \
+                     1): take out what the peer does not use";
+        walk.refuse(&format!("{key}.tcpAoFile"), &place("tcpAoFile"), words);
+    }
+}
+
+/// The most specific of the ranges that `holds` says.
+fn most_specific(config: &Config, holds: impl Fn(&BgpListenConfig) -> bool) -> Option<&BgpListenConfig> {
+    config.bgp.listen.iter().filter(|range| holds(range)).max_by_key(|range| range.range.len())
+}
+
+/// The kernel asks everybody in a range with a key for one of that kind: who has none, or one of the other kind, could
+/// not connect.
+fn keyed_otherwise(who: &str, said: &BgpSessionConfig, around: &BgpListenConfig, config: &Config) -> Option<String> {
+    let here = |said: &BgpSessionConfig| selects(&said.nodes, &config.node.labels);
+    let kind = |said: &BgpSessionConfig| match (&said.password_file, &said.tcp_ao_file) {
+        (Some(_), _) => Some("passwordFile"),
+        (_, Some(_)) => Some("tcpAoFile"),
+        _ => None,
+    };
+    let wanted = kind(&around.session)?;
+    if kind(said) == Some(wanted) || !here(said) || !here(&around.session) {
+        return None;
+    }
+    Some(format!(
+        "{who} lies in the range {}, where the kernel takes nobody without the key of bgp.listen[].{wanted}; expected a \
+         {wanted} here too, or a range that leaves {who} out",
+        around.range
+    ))
 }
 
 /// IPv6 needs links of 1280 octets (RFC 8200, section 5).
@@ -238,19 +324,29 @@ fn mtus(walk: &mut Walk, root: &Item, config: &Config) {
 
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    if config.mode == Plane::Native && !config.bgp.mesh && config.bgp.peers.is_empty() {
+    let alone = config.bgp.peers.is_empty() && config.bgp.listen.is_empty();
+    if config.mode == Plane::Native && !config.bgp.mesh && alone {
         warnings
             .push("mode is bgp, but bgp.mesh is false and bgp.peers is empty: no route will ever be learnt".to_owned());
     }
     let used = |name: &String| {
         config.bgp.mesh_bfd.as_ref() == Some(name)
             || config.bgp.peers.iter().any(|it| it.session.bfd.as_ref() == Some(name))
+            || config.bgp.listen.iter().any(|it| it.session.bfd.as_ref() == Some(name))
     };
     warnings.extend(
         config.bgp.bfd_profiles.keys().filter(|name| !used(name)).map(|name| {
             format!("bgp.bfdProfiles.{name} is used by no peer: name it in `bfd` of one, or in bgp.meshBfd")
         }),
     );
+    for (at, range) in config.bgp.listen.iter().enumerate() {
+        if let Some(pool) = config.pools.iter().find(|pool| pool.cidr.overlaps(&range.range)) {
+            warnings.push(format!(
+                "bgp.listen[{at}].range {} overlaps the pool {}: pods may become BGP peers of their node",
+                range.range, pool.cidr
+            ));
+        }
+    }
     if let (Some(link), Some(pods)) = (config.vxlan.mtu, config.cni.mtu)
         && pods > link
     {

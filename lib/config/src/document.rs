@@ -1,7 +1,7 @@
 //! The configuration under the keys of the file, there and back.
 
 use model::Plane;
-use model::config::Config;
+use model::config::{BgpSessionConfig, Config};
 use serde_json::{Value as Json, json};
 
 /// `config` as a document: every key of the file with its value in use, `null` where a default is found at run time.
@@ -34,17 +34,30 @@ pub(crate) fn config(given: &Json) -> Result<Config, serde_json::Error> {
         overlay(&mut whole, peer);
         *peer = whole;
     }
+    for range in items(&mut document["bgp"]["listen"]) {
+        let mut whole = range_built_in();
+        overlay(&mut whole, range);
+        *range = whole;
+    }
     serde_json::from_value(document)
 }
 
 /// A peer's defaults.
 pub(crate) fn peer_built_in() -> Json {
-    json!({
-        "port": 179, "passive": false, "localAddress": null, "passwordFile": null, "holdTime": null,
-        "maxPrefixes": null, "maxPrefixesWarn": null, "maxPrefixesRestart": null, "minAdvertisementInterval": null,
-        "role": null, "roleStrict": false, "gracefulRestart": null, "bfd": null, "description": null, "import": null, "export": null,
-        "nodes": {}, "localAsn": null, "nextHop": "auto", "addPath": { "send": 0, "receive": false }, "client": false,
-    })
+    let mut peer = session_built_in();
+    overlay(&mut peer, &json!({ "port": 179, "passive": false, "localAddress": null }));
+    peer
+}
+
+/// A range's defaults.
+pub(crate) fn range_built_in() -> Json {
+    let mut range = session_built_in();
+    overlay(&mut range, &json!({ "limit": 100 }));
+    range
+}
+
+fn session_built_in() -> Json {
+    serde_json::to_value(BgpSessionConfig::default()).unwrap_or_default()
 }
 
 fn overlay(below: &mut Json, above: &Json) {

@@ -203,6 +203,12 @@ const BGP: &[Field] = &[
         shape: Shape::List(&Shape::Section { fields: &PEER, short: None }),
         doc: "Configured peers; addresses are unique.",
     },
+    Field {
+        key: "listen",
+        required: false,
+        shape: Shape::List(&Shape::Section { fields: &RANGE, short: None }),
+        doc: "Ranges that peers may connect from without being configured one by one; nobody is dialed there.",
+    },
 ];
 
 const GRACEFUL_RESTART: &[Field] = &[
@@ -248,6 +254,24 @@ const PEER_ALONE: &[Field] = &[
     leaf("passive", Leaf::Bool, "Never dial, only listen."),
 ];
 
+/// Keys of a range of peers.
+static RANGE: [Field; RANGE_ALONE.len() + SESSION.len()] = joined(RANGE_ALONE, SESSION);
+
+const RANGE_ALONE: &[Field] = &[
+    needed(
+        "range",
+        Leaf::Prefix,
+        "Peers may connect from here; the most specific range counts, and a configured peer before all.",
+    ),
+    Field {
+        key: "asn",
+        required: true,
+        shape: Shape::Some(&Shape::Leaf(Leaf::PeerAs)),
+        doc: "AS number of the peers, `external` or `internal`, or a list of those that they may be of.",
+    },
+    leaf("limit", Leaf::Int { min: 1, max: 10_000, unit: "" }, "Most peers of the range at a time."),
+];
+
 /// What can be said of sessions: with one peer, or with those that connect from a range.
 const SESSION: &[Field] = &[
     leaf("passwordFile", Leaf::KeyFile, "File that holds the TCP MD5 key, 1 to 80 octets."),
@@ -276,6 +300,17 @@ const SESSION: &[Field] = &[
     leaf("nextHop", Leaf::Word(&["auto", "self", "keep"]), "Next hop that the peer is given."),
     section("addPath", ADD_PATH, "Several paths for a prefix (RFC 7911)."),
     leaf("client", Leaf::Bool, "A client of this node when it reflects."),
+    leaf(
+        "multihop",
+        Leaf::Int { min: 1, max: 255, unit: "hops" },
+        "How far away the peer may be; if absent, a peer of another AS has to be on a connected network.",
+    ),
+    leaf(
+        "ttlSecurity",
+        Leaf::Int { min: 1, max: 254, unit: "hops" },
+        "How far away the peer may be, held by TTL (RFC 5082): the kernel drops what comes from farther away.",
+    ),
+    leaf("tcpAoFile", Leaf::KeyFile, "File that holds the TCP-AO keychain (RFC 5925), a key a line."),
 ];
 
 const BFD_INTERVAL: Leaf = Leaf::Int { min: 10, max: 60_000, unit: "milliseconds" };
@@ -370,6 +405,15 @@ pub(crate) const FOREIGN: &[(&str, &str, &str)] = &[
     ("peers", "neighborInterface", "interface"),
     ("peers", "device", "interface"),
     ("peers", "sourceAddress", "localAddress"),
+    ("peers", "ebgpMultihop", "multihop"),
+    ("peers", "gtsm", "ttlSecurity"),
+    ("peers", "ttlSecurityHops", "ttlSecurity"),
+    ("listen", "prefix", "range"),
+    ("listen", "cidr", "range"),
+    ("listen", "peerASN", "asn"),
+    ("listen", "remoteAs", "asn"),
+    ("bgp", "listenRange", "listen"),
+    ("bgp", "dynamicNeighbors", "listen"),
     ("pools", "blockSize", "nodePrefix"),
     ("pools", "nodeLen", "nodePrefix"),
     ("pools", "subnetLen", "nodePrefix"),

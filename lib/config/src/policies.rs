@@ -39,8 +39,8 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
 /// A name of a policy somewhere.
 struct Reference<'a> {
     policy: &'a str,
-    /// Which peer, if one's; its place in the list.
-    peer: Option<usize>,
+    /// In which list, `peers` or `listen`, if in one's item; its place there.
+    item: Option<(&'static str, usize)>,
     key: &'static str,
     import: bool,
 }
@@ -48,20 +48,22 @@ struct Reference<'a> {
 fn references(bgp: &BgpConfig) -> Vec<Reference<'_>> {
     let mesh = [("meshImport", &bgp.mesh_import, true), ("meshExport", &bgp.mesh_export, false)].into_iter();
     let mesh = mesh.map(|(key, policy, import)| (None, key, policy, import));
-    let peers = bgp.peers.iter().enumerate().flat_map(|(at, peer)| {
-        [(Some(at), "import", &peer.session.import, true), (Some(at), "export", &peer.session.export, false)]
+    let peers = bgp.peers.iter().enumerate().map(|(at, peer)| (("peers", at), &peer.session));
+    let ranges = bgp.listen.iter().enumerate().map(|(at, range)| (("listen", at), &range.session));
+    let sessions = peers.chain(ranges).flat_map(|(item, session)| {
+        [(Some(item), "import", &session.import, true), (Some(item), "export", &session.export, false)]
     });
-    let all = mesh.chain(peers);
-    all.filter_map(|(peer, key, policy, import)| Some(Reference { policy: policy.as_deref()?, peer, key, import }))
+    let all = mesh.chain(sessions);
+    all.filter_map(|(item, key, policy, import)| Some(Reference { policy: policy.as_deref()?, item, key, import }))
         .collect()
 }
 
 fn refers(walk: &mut Walk, bgp: &Item, config: &BgpConfig, reference: &Reference<'_>) {
-    let Reference { policy: name, peer, key, import } = reference;
-    let (owner, item) = match peer {
+    let Reference { policy: name, item, key, import } = reference;
+    let (owner, item) = match item {
         None => ("bgp".to_owned(), Some(bgp)),
-        Some(nth) => match bgp.key("peers").and_then(|list| list.nth(*nth)) {
-            Some((at, item)) => (format!("bgp.peers[{at}]"), Some(item)),
+        Some((list, nth)) => match bgp.key(list).and_then(|items| items.nth(*nth)) {
+            Some((at, item)) => (format!("bgp.{list}[{at}]"), Some(item)),
             None => return,
         },
     };

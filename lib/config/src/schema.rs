@@ -3,7 +3,7 @@
 use model::PeerAs;
 use serde_json::{Map, Value as Json, json};
 
-use crate::document::{built_in, peer_built_in};
+use crate::document::{built_in, peer_built_in, range_built_in};
 use crate::keys::{ROOT, Shape};
 use crate::leaf::Leaf;
 
@@ -19,8 +19,12 @@ fn shape(it: &Shape, default: &Json) -> Json {
     match it {
         Shape::Leaf(kind) => leaf(*kind),
         Shape::List(item) => {
-            let default =
-                if item.fields().iter().any(|field| field.key == "asn") { peer_built_in() } else { Json::Null };
+            let has = |key: &str| item.fields().iter().any(|field| field.key == key);
+            let default = match (has("asn"), has("range")) {
+                (true, false) => peer_built_in(),
+                (true, true) => range_built_in(),
+                _ => Json::Null,
+            };
             json!({ "type": ["array", "null"], "items": shape(item, &default) })
         }
         Shape::Some(item) => json!({ "anyOf": [shape(item, &Json::Null), list(item)] }),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::bfd::BfdProfile;
-use model::config::{CniPlugin, StoreConfig};
+use model::config::{BgpSessionConfig, CniPlugin, StoreConfig};
 use model::{Asn, Plane};
 use serde_json::json;
 
@@ -120,7 +120,18 @@ bgp:
       nextHop: self
       addPath: {send: 2, receive: true}
       client: false
+      ttlSecurity: 3
     - {interface: eth1, asn: external}
+    - {address: 192.0.2.3, asn: 65003, multihop: 4, tcpAoFile: /run/chain}
+  listen:
+    - {range: 198.51.100.0/24, asn: 65003}
+    - range: "fd01::/64"
+      asn: [65004, 65005]
+      limit: 7
+      passwordFile: /run/key
+      import: one
+      holdTime: 9
+      ttlSecurity: 1
 serviceCidrs: [172.16.0.0/12]
 masquerade: {enabled: false, exclude: [172.16.0.0/12]}
 cni: {confDir: /etc/cni/net.d, plugin: ptp, mtu: 1300}
@@ -147,9 +158,26 @@ api: {socket: /run/b.sock}
     let times = (restart.restart_time.as_secs(), restart.long_lived.as_secs(), c.bgp.graceful_shutdown.wait.as_secs());
     assert_eq!((restart.enabled, c.bgp.graceful_shutdown.honour, times), (false, false, (60, 3600, 30)));
     assert_eq!((c.bgp.max_prefixes, c.bgp.max_paths, c.bgp.accept_as_sets), (100, 2, true));
-    let [first, second, third] = c.bgp.peers.as_slice() else { panic!("{:?}", c.bgp.peers) };
+    let [first, second, third, fourth] = c.bgp.peers.as_slice() else { panic!("{:?}", c.bgp.peers) };
     assert_eq!((third.address, third.interface.as_ref().unwrap().as_str()), (None, "eth1"));
     assert_eq!(third.asn, model::PeerAs::External);
+    let hops = |session: &BgpSessionConfig| (session.multihop, session.ttl_security);
+    assert_eq!(
+        (hops(&first.session), hops(&second.session), hops(&fourth.session)),
+        ((None, None), (None, Some(3)), (Some(4), None))
+    );
+    assert_eq!(fourth.session.tcp_ao_file, Some(PathBuf::from("/run/chain")));
+    let [all, few] = c.bgp.listen.as_slice() else { panic!("{:?}", c.bgp.listen) };
+    assert_eq!(
+        (all.range.to_string().as_str(), all.limit, &all.asns[..]),
+        ("198.51.100.0/24", 100, &[Asn(65003).into()][..])
+    );
+    assert_eq!(all.session, BgpSessionConfig::default());
+    assert_eq!(
+        (few.limit, &few.asns[..], hops(&few.session)),
+        (7, &[Asn(65004).into(), Asn(65005).into()][..], (None, Some(1)))
+    );
+    assert_eq!((few.session.import.as_deref(), few.session.hold_time), (Some("one"), Some(Duration::from_secs(9))));
     assert_eq!(
         (first.port, first.passive, first.session.hold_time, &first.session.password_file),
         (179, false, None, &None)
@@ -449,7 +477,7 @@ fn peers() {
             "c.yaml:7:50: bgp.peers[1].localAddress: fd00::1 cannot reach 192.0.2.1; expected an ipv4 address",
             "c.yaml:8:17: bgp.peers[2].address: 192.0.2.1 is bgp.peers[1] too (c.yaml:7); expected each address once",
             "c.yaml:9:17: bgp.peers[3].address: 192.0.2.9 is this node's own node.address; expected the address of another speaker",
-            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, interface, port, asn, localAddress, passive, passwordFile, holdTime, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, role, roleStrict, gracefulRestart, bfd, description, import, export, nodes, localAsn, nextHop, addPath, client; did you mean `asn`?",
+            "c.yaml:10:36: unknown key `remoteAs` in bgp.peers[4]; expected one of address, interface, port, asn, localAddress, passive, passwordFile, holdTime, maxPrefixes, maxPrefixesWarn, maxPrefixesRestart, minAdvertisementInterval, role, roleStrict, gracefulRestart, bfd, description, import, export, nodes, localAsn, nextHop, addPath, client, multihop, ttlSecurity, tcpAoFile; did you mean `asn`?",
         ],
     )]);
 }
@@ -473,6 +501,47 @@ fn peers_behind_interfaces() {
             "c.yaml:11:28: bgp.peers[6].asn: `65001` in quotes; expected external, internal, or an AS number, 1 to 4294967294 without the reserved 23456 and 65535",
             "c.yaml:12:19: bgp.peers[7].interface: `interface-number-1`; expected the name of an interface, 1 to 15 characters, not lo and none of Biplane's own",
             "c.yaml:12:44: bgp.peers[7].asn: 65535; expected external, internal, or an AS number, 1 to 4294967294 without the reserved 23456 and 65535",
+        ],
+    )]);
+}
+
+#[test]
+fn ranges_and_hops() {
+    refuses(&[(
+        &with(
+            "bgp:
+  peers:
+    - {address: 192.0.3.1, asn: 1, multihop: 2, ttlSecurity: 1}
+    - {address: 192.0.3.2, asn: 1, multihop: 256}
+    - {address: 192.0.3.3, asn: 1, ttlSecurity: 255}
+    - {address: 192.0.3.4, asn: 1, passwordFile: /k, tcpAoFile: /k}
+    - {address: 192.0.2.5, asn: 1}
+    - {address: 192.0.2.6, asn: 1, tcpAoFile: /k}
+    - {address: 192.0.2.7, asn: 1, passwordFile: /k}
+    - {address: 192.0.2.8, asn: 1, nodes: {rack: a}}
+  listen:
+    - {range: 192.0.2.0/24, asn: 2, passwordFile: /k}
+    - {range: 192.0.2.0/24, asn: 3, passwordFile: /k}
+    - {range: 192.0.2.128/25, asn: 3}
+    - {range: 192.0.4.0/29, asn: []}
+    - {range: 198.51.100.0/24}
+    - {range: 203.0.113.0/24, asn: [1, 64512], role: peer, roleStrict: true}
+    - {range: 203.0.113.0/25, asn: 5, roleStrict: true}
+",
+        ),
+        &[
+            "c.yaml:5:46: bgp.peers[0].multihop: 2 beside ttlSecurity 1; expected one of them: ttlSecurity alone, with the number of hops, if the peer is set to it as well, else multihop alone",
+            "c.yaml:6:46: bgp.peers[1].multihop: 256; expected a whole number of hops, 1 to 255",
+            "c.yaml:7:49: bgp.peers[2].ttlSecurity: 255; expected a whole number of hops, 1 to 254",
+            "c.yaml:8:65: bgp.peers[3].tcpAoFile: beside passwordFile; expected one of them, as a connection has TCP-AO or TCP MD5 (RFC 5925 section 1): take out what the peer does not use",
+            "c.yaml:9:17: bgp.peers[4].address: 192.0.2.5 lies in the range 192.0.2.0/24, where the kernel takes nobody without the key of bgp.listen[].passwordFile; expected a passwordFile here too, or a range that leaves 192.0.2.5 out",
+            "c.yaml:10:17: bgp.peers[5].address: 192.0.2.6 lies in the range 192.0.2.0/24, where the kernel takes nobody without the key of bgp.listen[].passwordFile; expected a passwordFile here too, or a range that leaves 192.0.2.6 out",
+            "c.yaml:15:15: bgp.listen[1].range: 192.0.2.0/24 is bgp.listen[0] too (c.yaml:14); expected each range once",
+            "c.yaml:16:15: bgp.listen[2].range: 192.0.2.128/25 lies in the range 192.0.2.0/24, where the kernel takes nobody without the key of bgp.listen[].passwordFile; expected a passwordFile here too, or a range that leaves 192.0.2.128/25 out",
+            "c.yaml:17:34: bgp.listen[3].asn: an empty list; expected the AS number of the peers, or all that they may have",
+            "c.yaml:18:7: bgp.listen[4].asn is missing; expected external, internal, or an AS number, 1 to 4294967294 without the reserved 23456 and 65535",
+            "c.yaml:19:54: bgp.listen[5].role: AS 64512 is our own; expected a peer of another AS, as RFC 9234 knows no roles inside one",
+            "c.yaml:20:51: bgp.listen[6].roleStrict: true without a role; expected bgp.listen[].role beside it: what this node is to the peer",
         ],
     )]);
 }
@@ -564,7 +633,7 @@ fn variables_and_flags() {
     let said = load(&[yaml("c.yaml", SMALLEST), environment, pairs("flag --set", &[("bgp.mash", "true")])]);
     let said = said.unwrap_err().to_string();
     let wanted = [
-        "BIPLANE_BGP__LOCAL_AS: unknown variable; expected one of BIPLANE_BGP__LOCAL_ASN, BIPLANE_BGP__ROUTER_ID, BIPLANE_BGP__PORT, BIPLANE_BGP__MESH, BIPLANE_BGP__HOLD_TIME, BIPLANE_BGP__STALE_TIME, BIPLANE_BGP__GRACEFUL_RESTART, BIPLANE_BGP__GRACEFUL_SHUTDOWN, BIPLANE_BGP__MAX_PREFIXES, BIPLANE_BGP__MAX_PREFIXES_WARN, BIPLANE_BGP__MAX_PREFIXES_RESTART, BIPLANE_BGP__MIN_ADVERTISEMENT_INTERVAL, BIPLANE_BGP__MAX_PATHS, BIPLANE_BGP__ACCEPT_AS_SETS, BIPLANE_BGP__PREFIX_SETS, BIPLANE_BGP__POLICIES, BIPLANE_BGP__MESH_IMPORT, BIPLANE_BGP__MESH_EXPORT, BIPLANE_BGP__BFD_PROFILES, BIPLANE_BGP__MESH_BFD, BIPLANE_BGP__REFLECTORS, BIPLANE_BGP__ORIGINATE, BIPLANE_BGP__PEERS; did you mean `BIPLANE_BGP__LOCAL_ASN`?",
+        "BIPLANE_BGP__LOCAL_AS: unknown variable; expected one of BIPLANE_BGP__LOCAL_ASN, BIPLANE_BGP__ROUTER_ID, BIPLANE_BGP__PORT, BIPLANE_BGP__MESH, BIPLANE_BGP__HOLD_TIME, BIPLANE_BGP__STALE_TIME, BIPLANE_BGP__GRACEFUL_RESTART, BIPLANE_BGP__GRACEFUL_SHUTDOWN, BIPLANE_BGP__MAX_PREFIXES, BIPLANE_BGP__MAX_PREFIXES_WARN, BIPLANE_BGP__MAX_PREFIXES_RESTART, BIPLANE_BGP__MIN_ADVERTISEMENT_INTERVAL, BIPLANE_BGP__MAX_PATHS, BIPLANE_BGP__ACCEPT_AS_SETS, BIPLANE_BGP__PREFIX_SETS, BIPLANE_BGP__POLICIES, BIPLANE_BGP__MESH_IMPORT, BIPLANE_BGP__MESH_EXPORT, BIPLANE_BGP__BFD_PROFILES, BIPLANE_BGP__MESH_BFD, BIPLANE_BGP__REFLECTORS, BIPLANE_BGP__ORIGINATE, BIPLANE_BGP__PEERS, BIPLANE_BGP__LISTEN; did you mean `BIPLANE_BGP__LOCAL_ASN`?",
         "BIPLANE_BGP__PORT: bgp.port: `bgp`; expected a whole number, 1 to 65535",
         "BIPLANE_BGP__PEERS__0__ASN: an item of a list has no variable; expected the whole list in BIPLANE_BGP__PEERS, as YAML: [{…}, {…}]",
         "BIPLANE_MODE__X: unknown variable; expected BIPLANE_MODE, which has nothing below it",

@@ -140,6 +140,9 @@ pub struct BgpConfig {
     pub originate: Vec<OriginateConfig>,
     /// Configured peers; addresses are unique.
     pub peers: Vec<BgpPeerConfig>,
+    /// Ranges that peers may connect from without being configured one by one; ranges are unique.
+    #[serde(default)]
+    pub listen: Vec<BgpListenConfig>,
 }
 
 /// Restarts, ours and of peers.
@@ -232,6 +235,33 @@ pub struct BgpSessionConfig {
     pub add_path: AddPath,
     /// A client of this node when it reflects; default false.
     pub client: bool,
+    /// How many hops away the peer may be at most, 1 to 255: the TTL of what it is sent. If absent, 1 for a peer of another
+    /// AS, who then has to be on a connected network; the kernel's default inside our AS.
+    #[serde(default)]
+    pub multihop: Option<u8>,
+    /// How many hops away the peer may be at most, 1 to 254, held by TTL (RFC 5082): what it is sent begins with 255, and
+    /// of what comes the kernel drops all that has less than 256 minus this. Not beside [`BgpSessionConfig::multihop`].
+    #[serde(default)]
+    pub ttl_security: Option<u8>,
+    /// File that holds the TCP-AO keychain (RFC 5925). Not beside [`BgpSessionConfig::password_file`].
+    #[serde(default)]
+    pub tcp_ao_file: Option<PathBuf>,
+}
+
+/// A range that peers may connect from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpListenConfig {
+    /// Where they connect from. Of several ranges the most specific counts; a configured peer comes before all.
+    pub range: Prefix,
+    /// ASes that they may be of; never empty.
+    #[serde(rename = "asn")]
+    pub asns: Vec<PeerAs>,
+    /// Most peers of the range at a time; default 100.
+    pub limit: u32,
+    /// What is said of their sessions.
+    #[serde(flatten)]
+    pub session: BgpSessionConfig,
 }
 
 /// What one end of a session between two ASes is to the other (RFC 9234 section 4.1).
@@ -357,6 +387,7 @@ impl Config {
                 reflectors: None,
                 originate: Vec::new(),
                 peers: Vec::new(),
+                listen: Vec::new(),
             },
             masquerade: MasqueradeConfig { enabled: true, exclude: Vec::new() },
             cni: CniConfig { conf_dir: None, plugin: CniPlugin::Bridge, mtu: None },

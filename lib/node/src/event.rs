@@ -20,8 +20,8 @@ pub struct Identity {
     pub seed: u64,
 }
 
-/// For each remote address with a TCP MD5 key: a number that changes with the key. Never the key.
-pub type KeyGenerations = BTreeMap<IpAddr, u64>;
+/// For each remote address, or range of them, with a key of its own: a number that changes with the key. Never the key.
+pub type KeyGenerations = BTreeMap<Prefix, u64>;
 
 /// What the core is told. Serialisable, so that a run can be recorded and replayed.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use config::{Loaded, Source, Text};
-use model::NodeName;
-use model::config::Config;
+use model::config::{BgpSessionConfig, Config};
+use model::{NodeName, Prefix};
 use peering::Key;
 
 use crate::event::KeyGenerations;
@@ -104,7 +103,7 @@ impl Settings {
     /// Changes when a file of the settings, or a key file named in them, was written, replaced or removed.
     pub fn fingerprint(&self, config: &Config) -> Vec<(PathBuf, Option<(SystemTime, u64)>)> {
         let mut files = self.files().unwrap_or_else(|_| vec![self.file.clone()]);
-        files.extend(config.bgp.peers.iter().filter_map(|peer| peer.session.password_file.clone()));
+        files.extend(sessions(config).filter_map(|(_, session)| session.password_file.clone()));
         let stamp = |path: &PathBuf| {
             let data = fs::metadata(path).ok()?;
             Some((data.modified().ok()?, data.len()))
@@ -125,49 +124,67 @@ fn cannot_read(path: &Path, error: &io::Error) -> String {
     format!("cannot read {}: {error}{cure}", path.display())
 }
 
-/// TCP MD5 keys by peer address, and a number for each that changes when the key does.
+/// What is said of sessions, and with whom.
+fn sessions(config: &Config) -> impl Iterator<Item = (Prefix, &BgpSessionConfig)> {
+    let peers = config.bgp.peers.iter().filter_map(|peer| Some((Prefix::host(peer.address?), &peer.session)));
+    peers.chain(config.bgp.listen.iter().map(|range| (range.range, &range.session)))
+}
+
+/// A peer or a range of peers, as the configuration names it.
+fn named(remotes: &Prefix) -> String {
+    match remotes.len() == remotes.family().bits() {
+        true => format!("peer {}", remotes.address()),
+        false => format!("range {remotes}"),
+    }
+}
+
+/// TCP MD5 keys by peer address or range, and a number for each that changes when the key does.
 #[derive(Default)]
 pub struct Keys {
-    keys: BTreeMap<IpAddr, Key>,
+    keys: BTreeMap<Prefix, Key>,
     generations: KeyGenerations,
     last: u64,
 }
 
 impl Keys {
-    /// Reads the key files of all peers. A key that cannot be read keeps the one that was read before; a peer that never
-    /// had one must not be spoken to without it, so the first read fails.
+    /// Reads the key files of all peers and ranges. A key that cannot be read keeps the one that was read before; a peer
+    /// that never had one must not be spoken to without it, so the first read fails.
     ///
     /// # Errors
     /// In words: which file of which peer, and why.
     pub fn read(&mut self, config: &Config) -> Result<Vec<String>, String> {
         let mut warnings = Vec::new();
         let mut keys = BTreeMap::new();
-        for peer in &config.bgp.peers {
-            let (Some(path), Some(address)) = (&peer.session.password_file, peer.address) else { continue };
-            match (Key::read(path), self.keys.get(&address)) {
+        for (remotes, session) in sessions(config) {
+            if session.tcp_ao_file.is_some() {
+                let cure = "take tcpAoFile out of the configuration; passwordFile (TCP MD5) is the older kind";
+                return Err(format!("{}: TCP-AO is not there yet: {cure}", named(&remotes)));
+            }
+            let Some(path) = &session.password_file else { continue };
+            match (Key::read(path), self.keys.get(&remotes)) {
                 (Ok(key), _) => {
-                    keys.insert(address, key);
+                    keys.insert(remotes, key);
                 }
                 (Err(error), Some(old)) => {
-                    warnings.push(format!("peer {}: {error}; the key read before stays", address));
-                    keys.insert(address, old.clone());
+                    warnings.push(format!("{}: {error}; the key read before stays", named(&remotes)));
+                    keys.insert(remotes, old.clone());
                 }
-                (Err(error), None) => return Err(format!("peer {}: {error}", address)),
+                (Err(error), None) => return Err(format!("{}: {error}", named(&remotes))),
             }
         }
-        for (address, key) in &keys {
-            if self.keys.get(address) != Some(key) {
+        for (remotes, key) in &keys {
+            if self.keys.get(remotes) != Some(key) {
                 self.last += 1;
-                self.generations.insert(*address, self.last);
+                self.generations.insert(*remotes, self.last);
             }
         }
-        self.generations.retain(|address, _| keys.contains_key(address));
+        self.generations.retain(|remotes, _| keys.contains_key(remotes));
         self.keys = keys;
         Ok(warnings)
     }
 
     /// The keys themselves, for the TCP edge alone.
-    pub fn keys(&self) -> BTreeMap<IpAddr, Key> {
+    pub fn keys(&self) -> BTreeMap<Prefix, Key> {
         self.keys.clone()
     }
 

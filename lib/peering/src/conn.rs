@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use model::Transport;
+use model::{Prefix, Transport};
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -43,8 +43,11 @@ pub(crate) enum Order {
     Close {
         flush: bool,
     },
-    /// The key for this remote is another one now: a dial with the old one is in vain.
-    Rekeyed,
+    /// The key for this remote is another one now, or none: a dial with the old one is in vain, a connection goes on with
+    /// the new one.
+    Rekey(Option<Key>),
+    /// Packets travel otherwise.
+    Travel(Transport),
 }
 
 /// A dial of ours from beginning to end.
@@ -58,6 +61,7 @@ pub(crate) async fn dial(
     mut orders: UnboundedReceiver<Order>,
 ) {
     let mut queue = VecDeque::new();
+    let mut travels = None;
     let up = {
         let mut connecting = pin!(timeout(DIAL, connect(remote, local, &transport, key.as_ref())));
         loop {
@@ -66,7 +70,8 @@ pub(crate) async fn dial(
                 order = orders.recv() => match order {
                     Some(Order::Send(bytes)) => queue.push_back(bytes),
                     Some(Order::Close { .. }) | None => break Err("given up before it was up".to_owned()),
-                    Some(Order::Rekeyed) => break Err("given up: the TCP MD5 key has changed".to_owned()),
+                    Some(Order::Rekey(_)) => break Err("given up: the TCP MD5 key has changed".to_owned()),
+                    Some(Order::Travel(other)) => travels = Some(other),
                 },
                 result = &mut connecting => break match result {
                     Ok(result) => result,
@@ -78,8 +83,11 @@ pub(crate) async fn dial(
     };
     match up {
         Ok((stream, local)) => {
+            if let Some(transport) = travels {
+                let _ = options::travel(stream.as_fd(), &remote.ip(), &transport);
+            }
             shared.say(Event::Dialed { conn, local });
-            serve(shared, conn, stream, orders, queue).await;
+            serve(shared, conn, remote.ip(), stream, orders, queue).await;
         }
         Err(error) => {
             shared.forget(conn);
@@ -102,8 +110,10 @@ async fn connect(
     }
     .map_err(io)?;
     options::tune(&SockRef::from(&socket), &remote.ip());
+    options::travel(socket.as_fd(), &remote.ip(), transport).map_err(io)?;
     if let Some(key) = key {
-        options::set_md5(socket.as_fd(), remote.ip(), Some(key)).map_err(|error| options::md5_words(&error))?;
+        options::set_md5(socket.as_fd(), Prefix::host(remote.ip()), Some(key))
+            .map_err(|error| options::md5_words(&error))?;
     }
     if let Some(local) = local {
         let source = match (local, remote) {
@@ -122,13 +132,14 @@ async fn connect(
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     conn: u64,
+    remote: IpAddr,
     stream: TcpStream,
     mut orders: UnboundedReceiver<Order>,
     mut queue: VecDeque<Bytes>,
 ) {
     let end = {
         let mut reading = pin!(read(&shared, conn, &stream));
-        let mut writing = pin!(write(&shared, conn, &stream, &mut orders, &mut queue));
+        let mut writing = pin!(write(&shared, (conn, remote), &stream, &mut orders, &mut queue));
         tokio::select! {
             error = &mut reading => End::Closed(error),
             end = &mut writing => {
@@ -215,7 +226,7 @@ fn read_some(stream: &TcpStream) -> io::Result<Vec<u8>> {
 /// Takes orders and writes until a close is ordered or the connection breaks; leaves in `queue` what is not written.
 async fn write(
     shared: &Shared,
-    conn: u64,
+    (conn, remote): (u64, IpAddr),
     stream: &TcpStream,
     orders: &mut UnboundedReceiver<Order>,
     queue: &mut VecDeque<Bytes>,
@@ -226,7 +237,16 @@ async fn write(
             order = orders.recv() => match order {
                 Some(Order::Send(bytes)) => queue.push_back(bytes),
                 Some(Order::Close { flush }) => return End::Close { flush },
-                Some(Order::Rekeyed) => {}
+                Some(Order::Rekey(key)) => {
+                    if let Err(error) = options::set_md5(stream.as_fd(), Prefix::host(remote), key.as_ref()) {
+                        return End::Closed(Some(options::md5_words(&error)));
+                    }
+                }
+                Some(Order::Travel(transport)) => {
+                    if let Err(error) = options::travel(stream.as_fd(), &remote, &transport) {
+                        return End::Closed(Some(words(&error)));
+                    }
+                }
                 None => return End::Close { flush: false },
             },
             ready = stream.writable(), if !queue.is_empty() => {

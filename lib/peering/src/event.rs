@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
-use model::Transport;
 use model::kernel::Device;
+use model::{Prefix, Transport};
 use serde::{Deserialize, Serialize};
 
 /// What happened on the TCP side.
@@ -82,6 +82,16 @@ pub enum Event {
     },
 }
 
+/// Remotes, and how packets from and to them travel.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remote {
+    /// Their addresses. Link-local ones are those behind the device in `transport`.
+    pub prefix: Prefix,
+    /// TTL sent, and least TTL taken.
+    pub transport: Transport,
+}
+
 /// What the TCP side shall do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -90,6 +100,10 @@ pub enum Command {
     Listen(u16),
     /// Accept no more; connections that are up stay.
     StopListening,
+    /// How packets from and to these remotes travel, the most specific prefix counting: for what is accepted from now on,
+    /// and for connections that are up. What comes with less than the least TTL is dropped by the kernel before it makes
+    /// any state (RFC 5082). Replaces what was said before; remotes that are left out travel as the kernel likes.
+    Travel(Vec<Remote>),
     /// Connect.
     Dial {
         /// Number of the connection to be: new, top bit clear.

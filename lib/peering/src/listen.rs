@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::kernel::Device;
+use model::{Family, Prefix, Transport};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -14,17 +16,19 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::conn;
-use crate::event::Event;
+use crate::event::{Event, Remote};
+use crate::guard;
 use crate::key::Key;
 use crate::options;
 use crate::peering::Shared;
 use crate::scope;
-use crate::words::listen_words;
+use crate::words::{listen_words, words};
 
 /// A port that is taken is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);
-/// Connections that the kernel holds for us to accept: hundreds of peers may dial in the same instant.
-const BACKLOG: i32 = 1024;
+/// Connections that the kernel holds for us to accept, if net.core.somaxconn allows: thousands of peers may dial in the
+/// same instant, and one that does not fit comes back after a second at the earliest.
+const BACKLOG: i32 = 4096;
 /// Accepted connections at most; more wait in the backlog. Far above what a speaker keeps: it closes strangers at once.
 const ACCEPTED: usize = 4096;
 /// Numbers of accepted connections carry this bit.
@@ -33,9 +37,11 @@ const TOP: u64 = 1 << 63;
 /// The sockets and their keys, under one lock: a key is on a socket before that socket listens.
 #[derive(Default)]
 pub(crate) struct Listening {
-    pub(crate) keys: BTreeMap<IpAddr, Key>,
+    keys: BTreeMap<Prefix, Key>,
     /// Remotes whose key is on no socket, because the kernel refused: whoever says to be one of them is turned away.
-    unkeyed: BTreeSet<IpAddr>,
+    unkeyed: BTreeSet<Prefix>,
+    /// How packets travel.
+    remotes: Vec<Remote>,
     sockets: Vec<(Domain, Arc<TcpListener>)>,
     /// Counts the closings, so that a task which is aborted while it binds leaves no socket behind.
     closings: u64,
@@ -51,15 +57,26 @@ pub(crate) enum Keyed {
 }
 
 impl Listening {
-    /// Makes `keys` the keys of the sockets. Returns the remotes whose key changed.
-    pub(crate) fn rekey(&mut self, keys: BTreeMap<IpAddr, Key>) -> (Vec<IpAddr>, Keyed) {
+    /// The key for a remote.
+    pub(crate) fn key(&self, remote: &IpAddr) -> Option<&Key> {
+        most_specific(&self.keys, remote).map(|(_, key)| key)
+    }
+
+    /// How packets from and to a remote travel.
+    pub(crate) fn transport(&self, remote: &IpAddr, device: Option<&Device>) -> Transport {
+        let theirs = self.remotes.iter().filter(|it| it.prefix.holds(remote));
+        let theirs = theirs.filter(|it| it.transport.device.is_none() || it.transport.device.as_ref() == device);
+        theirs.max_by_key(|it| it.prefix.len()).map(|it| it.transport.clone()).unwrap_or_default()
+    }
+
+    /// Makes `keys` the keys of the sockets. Returns those that were before.
+    pub(crate) fn rekey(&mut self, keys: BTreeMap<Prefix, Key>) -> (BTreeMap<Prefix, Key>, Keyed) {
         let old = std::mem::replace(&mut self.keys, keys);
-        let remotes: BTreeSet<IpAddr> = old.keys().chain(self.keys.keys()).copied().collect();
-        let changed: Vec<IpAddr> =
-            remotes.into_iter().filter(|remote| old.get(remote) != self.keys.get(remote)).collect();
+        let prefixes: BTreeSet<Prefix> = old.keys().chain(self.keys.keys()).copied().collect();
+        let changed = prefixes.into_iter().filter(|prefix| old.get(prefix) != self.keys.get(prefix));
         let failed = !self.unkeyed.is_empty();
         // What the kernel refused before it may take now.
-        let tried: Vec<IpAddr> = changed.iter().chain(&self.unkeyed).copied().collect();
+        let tried: Vec<Prefix> = changed.chain(self.unkeyed.iter().copied()).collect();
         let mut result = Ok(());
         for (domain, socket) in self.sockets.clone() {
             result = result.and(self.put(domain, socket.as_fd(), &tried));
@@ -69,21 +86,52 @@ impl Listening {
             Ok(()) if failed && self.unkeyed.is_empty() && !self.sockets.is_empty() => Keyed::Cured,
             Ok(()) => Keyed::Right,
         };
-        (changed, keyed)
+        (old, keyed)
     }
 
     /// Puts the keys of those `remotes` that are of the socket's family on it. The first error in words.
-    fn put(&mut self, domain: Domain, socket: BorrowedFd<'_>, remotes: &[IpAddr]) -> Result<(), String> {
+    fn put(&mut self, domain: Domain, socket: BorrowedFd<'_>, remotes: &[Prefix]) -> Result<(), String> {
         let mut result = Ok(());
-        for remote in remotes.iter().filter(|remote| Domain::for_address(SocketAddr::new(**remote, 0)) == domain) {
+        for remote in
+            remotes.iter().filter(|remote| Domain::for_address(SocketAddr::new(remote.address(), 0)) == domain)
+        {
             self.unkeyed.remove(remote);
             if let Err(error) = options::set_md5(socket, *remote, self.keys.get(remote)) {
                 self.unkeyed.insert(*remote);
-                let words = format!("{remote} is turned away: {}", options::md5_words(&error));
+                let who = if remote.len() == remote.family().bits() {
+                    remote.address().to_string()
+                } else {
+                    remote.to_string()
+                };
+                let words = format!("{who} is turned away: {}", options::md5_words(&error));
                 result = result.and(Err(words));
             }
         }
         result
+    }
+
+    /// Is there a key for this remote that the kernel has refused?
+    fn is_unkeyed(&self, remote: &IpAddr) -> bool {
+        most_specific(&self.keys, remote).is_some_and(|(prefix, _)| self.unkeyed.contains(prefix))
+    }
+
+    /// Makes packets of `remotes` travel so, from the next one on. The error is in words.
+    pub(crate) fn travel(&mut self, remotes: Vec<Remote>) -> Result<(), String> {
+        self.remotes = remotes;
+        self.sockets.iter().try_for_each(|(domain, socket)| self.guard(*domain, &SockRef::from(&**socket)))
+    }
+
+    /// Has the kernel drop what comes to a listening socket from too far away.
+    fn guard(&self, domain: Domain, socket: &SockRef<'_>) -> Result<(), String> {
+        let family = if domain == Domain::IPV4 { Family::V4 } else { Family::V6 };
+        let result = match guard::program(family, &self.remotes) {
+            Some(program) => socket.attach_filter(&program),
+            None => match socket.detach_filter() {
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+                result => result,
+            },
+        };
+        result.map_err(|error| format!("the TTL of new connections cannot be checked (ttlSecurity): {}", words(&error)))
     }
 
     /// Binds both families or neither. `Ok` carries what is not as wished though both listen.
@@ -91,7 +139,7 @@ impl Listening {
         let mut keyed = Ok(());
         self.unkeyed.clear();
         let mut sockets = Vec::new();
-        let remotes: Vec<IpAddr> = self.keys.keys().copied().collect();
+        let remotes: Vec<Prefix> = self.keys.keys().copied().collect();
         for address in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
             let domain = Domain::for_address(SocketAddr::new(address, port));
             let socket = match Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)) {
@@ -107,8 +155,11 @@ impl Listening {
             // Connections of the daemon before us may still be in TIME_WAIT.
             socket.set_reuse_address(true)?;
             options::tune(&SockRef::from(&socket), &address);
+            let answers = Transport { ttl: Some(options::LISTEN_TTL), ..Transport::default() };
+            options::travel(socket.as_fd(), &address, &answers)?;
             socket.bind(&SocketAddr::new(address, port).into())?;
             keyed = keyed.and(self.put(domain, socket.as_fd(), &remotes));
+            keyed = keyed.and(self.guard(domain, &SockRef::from(&socket)));
             socket.listen(BACKLOG)?;
             sockets.push((domain, Arc::new(TcpListener::from_std(socket.into())?)));
         }
@@ -185,14 +236,35 @@ async fn accept(shared: &Arc<Shared>, socket: Option<Arc<TcpListener>>, room: &A
 }
 
 async fn take(shared: Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
-    if shared.listening().unkeyed.contains(&remote.ip()) {
+    let ip = remote.ip();
+    if shared.listening().is_unkeyed(&ip) {
         return;
     }
     let Ok(local) = stream.local_addr() else { return };
-    options::tune(&SockRef::from(&stream), &remote.ip());
+    options::tune(&SockRef::from(&stream), &ip);
     let conn = TOP | shared.next_accepted();
-    let Some(orders) = shared.open(conn, remote.ip()) else { return };
     let device = scope::device_of(&remote);
+    let Some(orders) = shared.open(conn, ip, device.clone()) else { return };
+    // The connection has what the listening socket had when it came. Looked up after it was entered: what changes from
+    // now on is told to it.
+    let (key, transport) = {
+        let listening = shared.listening();
+        (listening.key(&ip).cloned(), listening.transport(&ip, device.as_ref()))
+    };
+    let made = options::travel(stream.as_fd(), &ip, &transport)
+        .and_then(|()| options::set_md5(stream.as_fd(), Prefix::host(ip), key.as_ref()));
+    if let Err(error) = made {
+        tracing::warn!(peer = %ip, "a connection is turned away: {}", options::md5_words(&error));
+        return shared.forget(conn);
+    }
+    // The least TTL is the connection's own from here on.
+    let _ = SockRef::from(&stream).detach_filter();
     shared.say(Event::Accepted { conn, local: scope::bare(local), remote: scope::bare(remote), device });
-    conn::serve(shared, conn, stream, orders, VecDeque::new()).await;
+    conn::serve(shared, conn, ip, stream, orders, VecDeque::new()).await;
+}
+
+/// What is said of the longest prefix that holds an address.
+pub(crate) fn most_specific<'a, T>(said: &'a BTreeMap<Prefix, T>, address: &IpAddr) -> Option<(&'a Prefix, &'a T)> {
+    let longest = Family::of(address).bits();
+    (0..=longest).rev().filter_map(|len| said.get_key_value(&Prefix::new(*address, len)?)).next()
 }

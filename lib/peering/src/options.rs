@@ -1,9 +1,10 @@
-//! Socket options: all of them that a BGP connection wants, and TCP MD5, the one that no library offers.
+//! Socket options: all of them that a BGP connection wants; by hand those that no library offers, TCP MD5 and the least TTL.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use model::{Family, Prefix, Transport};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::conn::UNSENT;
@@ -24,11 +25,28 @@ pub(crate) fn tune(socket: &SockRef<'_>, family: &IpAddr) {
     };
 }
 
+/// TTL or hop limit with which listening sockets answer: a peer that guards itself by RFC 5082 takes nothing less, and
+/// the answer comes before it is known whose connection it is.
+pub(crate) const LISTEN_TTL: u8 = 255;
+
+/// Makes packets of a socket travel so.
+pub(crate) fn travel(socket: BorrowedFd<'_>, family: &IpAddr, transport: &Transport) -> io::Result<()> {
+    // -1 is the kernel's own choice, 0 asks for nothing.
+    let ttl = transport.ttl.map_or(-1, libc::c_int::from);
+    let least = libc::c_int::from(transport.least_ttl.unwrap_or(0));
+    let (level, send, take) = match family {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TTL, libc::IP_MINTTL),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, libc::IPV6_MINHOPCOUNT),
+    };
+    set_option(socket, level, send, &ttl)?;
+    set_option(socket, level, take, &least)
+}
+
 /// Does this kernel have TCP MD5? `Err` says in words what is missing.
 pub fn md5_supported() -> Result<(), String> {
     let probe = Key::new(*b"probe").map_err(|error| error.to_string())?;
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).map_err(|error| error.to_string())?;
-    set_md5(socket.as_fd(), IpAddr::V4(Ipv4Addr::LOCALHOST), Some(&probe)).map_err(|error| md5_words(&error))
+    set_md5(socket.as_fd(), Prefix::host(Ipv4Addr::LOCALHOST.into()), Some(&probe)).map_err(|error| md5_words(&error))
 }
 
 /// Why a key could not be set, with the cure.
@@ -57,45 +75,60 @@ struct Md5Sig {
     key: [u8; KEY_MAX],
 }
 
-/// Sets the key for segments from and to `remote`, or takes it away. On a listening socket it holds for the connections
-/// to come: segments of `remote` without the right signature are dropped without an answer.
-pub(crate) fn set_md5(socket: BorrowedFd<'_>, remote: IpAddr, key: Option<&Key>) -> io::Result<()> {
+/// `TCP_MD5SIG_FLAG_PREFIX` of linux/tcp.h.
+const FLAG_PREFIX: u8 = 1;
+
+/// Sets the key for segments from and to `remotes`, or takes it away; of several the most specific counts. On a listening
+/// socket it holds for the connections to come: segments of `remotes` without the right signature are dropped without an
+/// answer. On a connection it holds from the next segment on.
+pub(crate) fn set_md5(socket: BorrowedFd<'_>, remotes: Prefix, key: Option<&Key>) -> io::Result<()> {
     let mut signature =
         Md5Sig { address: [0; 128], flags: 0, prefix_length: 0, key_length: 0, device: 0, key: [0; KEY_MAX] };
-    let (family, at) = match remote {
-        IpAddr::V4(_) => (libc::AF_INET, 4),
+    let (family, at) = match remotes.family() {
+        Family::V4 => (libc::AF_INET, 4),
         // The flow label lies before the address.
-        IpAddr::V6(_) => (libc::AF_INET6, 8),
+        Family::V6 => (libc::AF_INET6, 8),
     };
-    let octets: &[u8] = match &remote {
+    let octets: &[u8] = match &remotes.address() {
         IpAddr::V4(v4) => &v4.octets(),
         IpAddr::V6(v6) => &v6.octets(),
     };
     signature.address[..2].copy_from_slice(&(family as u16).to_ne_bytes());
     signature.address[at..at + octets.len()].copy_from_slice(octets);
+    let mut name = libc::TCP_MD5SIG;
+    if remotes.len() != remotes.family().bits() {
+        name = libc::TCP_MD5SIG_EXT;
+        signature.flags = FLAG_PREFIX;
+        signature.prefix_length = remotes.len();
+    }
     if let Some(key) = key {
         let bytes = key.bytes();
         signature.key_length = bytes.len() as u16;
         signature.key[..bytes.len()].copy_from_slice(bytes);
     }
-    match set_option(socket, &signature) {
+    match set_option(socket, libc::IPPROTO_TCP, name, &signature) {
         // Taking away what is not there, or what this kernel never had.
         Err(error) if key.is_none() && matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOPROTOOPT)) => Ok(()),
         result => result,
     }
 }
 
+/// What the kernel may read as it lies in memory: `repr(C)` or a primitive, without padding.
+trait Plain {}
+impl Plain for libc::c_int {}
+impl Plain for Md5Sig {}
+
 #[allow(unsafe_code)]
-fn set_option(socket: BorrowedFd<'_>, signature: &Md5Sig) -> io::Result<()> {
+fn set_option<T: Plain>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as it is borrowed; the pointer and the length are those of one live,
-    // initialised `repr(C)` value without padding, which the kernel only reads, and not beyond the call.
+    // initialised value without padding (`Plain`), which the kernel only reads, and not beyond the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_MD5SIG,
-            std::ptr::from_ref(signature).cast(),
-            size_of::<Md5Sig>() as libc::socklen_t,
+            level,
+            name,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use model::Prefix;
 use model::kernel::Device;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
@@ -52,12 +53,19 @@ impl Peering {
             Command::StopListening => {
                 self.stop_listening();
             }
+            Command::Travel(remotes) => {
+                let failed = self.shared.listening().travel(remotes);
+                if let Err(words) = failed {
+                    self.shared.say(Event::ListenFailed(words));
+                }
+                self.shared.travel();
+            }
             Command::Dial { conn, remote, local, transport } => {
-                let Some(orders) = self.shared.open(conn, remote.ip()) else {
+                let Some(orders) = self.shared.open(conn, remote.ip(), transport.device.clone()) else {
                     tracing::error!(conn, "a dial with the number of a connection that is up");
                     return;
                 };
-                let key = self.shared.listening().keys.get(&remote.ip()).cloned();
+                let key = self.shared.listening().key(&remote.ip()).cloned();
                 tokio::spawn(conn::dial(self.shared.clone(), conn, remote, local, transport, key, orders));
             }
             Command::Send { conn, bytes } => self.shared.order(conn, Order::Send(bytes)),
@@ -82,19 +90,20 @@ impl Peering {
         }
     }
 
-    /// Makes these the keys of TCP MD5, by remote address: at once for whatever is dialled or accepted from now on, and
-    /// dials under way with another key are given up. Connections that are up keep the key that they were made with.
+    /// Makes these the keys of TCP MD5, by remote address, the most specific prefix counting: at once for whatever is
+    /// dialled or accepted from now on, and for what is up: until the peer has the new key too, segments are dropped on
+    /// both sides and sent again. Dials under way with another key are given up.
     ///
     /// A key that the kernel does not take is told by [`Event::ListenFailed`]; nobody is accepted from, or dialled at,
     /// its address without it.
-    pub fn keys(&mut self, keys: BTreeMap<IpAddr, Key>) {
-        let (changed, keyed) = self.shared.listening().rekey(keys);
+    pub fn keys(&mut self, keys: BTreeMap<Prefix, Key>) {
+        let (old, keyed) = self.shared.listening().rekey(keys);
         match keyed {
             Keyed::Right => {}
             Keyed::Cured => self.shared.say(Event::Listening),
             Keyed::Failed(words) => self.shared.say(Event::ListenFailed(words)),
         }
-        self.shared.rekeyed(&changed);
+        self.shared.rekeyed(&old);
     }
 
     fn stop_listening(&mut self) -> u64 {
@@ -125,6 +134,8 @@ pub(crate) struct Shared {
 
 struct Conn {
     remote: IpAddr,
+    /// What a link-local remote is behind.
+    device: Option<Device>,
     orders: UnboundedSender<Order>,
 }
 
@@ -143,12 +154,12 @@ impl Shared {
     }
 
     /// Enters a connection; `None` if its number is in use.
-    pub(crate) fn open(&self, conn: u64, remote: IpAddr) -> Option<UnboundedReceiver<Order>> {
+    pub(crate) fn open(&self, conn: u64, remote: IpAddr, device: Option<Device>) -> Option<UnboundedReceiver<Order>> {
         match self.conns().entry(conn) {
             Entry::Occupied(_) => None,
             Entry::Vacant(vacant) => {
                 let (orders, receiver) = mpsc::unbounded_channel();
-                vacant.insert(Conn { remote, orders });
+                vacant.insert(Conn { remote, device, orders });
                 Some(receiver)
             }
         }
@@ -169,9 +180,25 @@ impl Shared {
         }
     }
 
-    fn rekeyed(&self, remotes: &[IpAddr]) {
-        for conn in self.conns().values().filter(|conn| remotes.contains(&conn.remote)) {
-            let _ = conn.orders.send(Order::Rekeyed);
+    /// Tells connections of their new keys; `old` is what was before.
+    fn rekeyed(&self, old: &BTreeMap<Prefix, Key>) {
+        let conns = self.conns();
+        let listening = self.listening();
+        for conn in conns.values() {
+            let before = listen::most_specific(old, &conn.remote).map(|(_, key)| key);
+            let key = listening.key(&conn.remote);
+            if before != key {
+                let _ = conn.orders.send(Order::Rekey(key.cloned()));
+            }
+        }
+    }
+
+    /// Tells connections how their packets travel.
+    fn travel(&self) {
+        let conns = self.conns();
+        let listening = self.listening();
+        for conn in conns.values() {
+            let _ = conn.orders.send(Order::Travel(listening.transport(&conn.remote, conn.device.as_ref())));
         }
     }
 }

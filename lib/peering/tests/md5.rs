@@ -3,18 +3,19 @@
 mod ground;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use ground::{Side, address, in_namespace, number, until};
-use model::Transport;
+use model::{Prefix, Transport};
 use peering::{Command, Event, Key};
 use tokio::net::TcpStream;
 
 /// The client's and the server's addresses, in both families.
 const ENDS: [(&str, &str); 2] = [("127.0.0.2", "127.0.0.1"), ("fd00::2", "fd00::1")];
 
-fn keys(entries: &[(&str, &str)]) -> BTreeMap<IpAddr, Key> {
-    entries.iter().map(|(address, key)| (address.parse().unwrap(), Key::new(*key).unwrap())).collect()
+/// Keys by address or prefix.
+fn keys(entries: &[(&str, &str)]) -> BTreeMap<Prefix, Key> {
+    let remote = |text: &str| text.parse().unwrap_or_else(|_| Prefix::host(text.parse().unwrap()));
+    entries.iter().map(|(text, key)| (remote(text), Key::new(*key).unwrap())).collect()
 }
 
 fn to(ip: &str) -> String {
@@ -57,6 +58,7 @@ fn this_kernel_has_it() {
     assert_eq!(peering::md5_supported(), Ok(()));
 }
 
+/// Checklist: 87
 #[test]
 fn the_right_key_connects_the_wrong_and_the_missing_do_not() {
     in_namespace(async || {
@@ -110,31 +112,102 @@ fn a_key_holds_for_its_address_alone_and_from_the_first_moment() {
     });
 }
 
+/// A connection that is up goes over to another key, to none and back to one, whichever side begins; what is sent while
+/// the two have different ones is dropped, and comes once they have the same.
+///
+/// Checklist: 87
 #[test]
-fn keys_are_rotated_and_removed_live() {
+fn the_key_of_a_connection_that_is_up_changes_without_its_end() {
     in_namespace(async || {
         two_addresses();
-        let (mut server, mut client) = (Side::listening().await, Side::new());
         for (at, (from, ip)) in ENDS.into_iter().enumerate() {
-            let conn = at as u64 * 10;
+            let (mut server, mut client) = (Side::listening().await, Side::new());
+            let conn = at as u64 + 1;
             server.peering.keys(keys(&[(from, "old")]));
             client.peering.keys(keys(&[(ip, "old")]));
-            let (old, _) = client.dial(&mut server, conn + 1, Some(from), &to(ip)).await;
+            let (accepted, _) = client.dial(&mut server, conn, Some(from), &to(ip)).await;
+            talk(&mut client, conn, &mut server, accepted).await;
 
-            server.peering.keys(keys(&[(from, "new")]));
-            dropped(&mut client, conn + 2, (from, ip), "TCPMD5Failure").await;
-            client.peering.keys(keys(&[(ip, "new")]));
-            let (new, _) = client.dial(&mut server, conn + 3, Some(from), &to(ip)).await;
-            // The one that was up keeps its key.
-            talk(&mut client, conn + 1, &mut server, old).await;
-            talk(&mut client, conn + 3, &mut server, new).await;
-
-            server.peering.keys(keys(&[]));
-            client.peering.keys(keys(&[]));
-            let (plain, _) = client.dial(&mut server, conn + 4, Some(from), &to(ip)).await;
-            talk(&mut client, conn + 4, &mut server, plain).await;
-            talk(&mut client, conn + 3, &mut server, new).await;
+            let ours = |key: Option<&str>| key.map(|key| keys(&[(from, key)])).unwrap_or_default();
+            let theirs = |key: Option<&str>| key.map(|key| keys(&[(ip, key)])).unwrap_or_default();
+            let steps = [(Some("new"), "TCPMD5Failure"), (None, "TCPMD5Unexpected"), (Some("third"), "TCPMD5NotFound")];
+            for (key, counter) in steps {
+                // The server has the new key first. What the client sends is dropped there.
+                server.peering.keys(ours(key));
+                // The order has reached the socket once a segment is dropped.
+                let before = number("TcpExt", counter);
+                let mut sent = 0;
+                until(counter, async || {
+                    client.send(conn, b"x");
+                    sent += 1;
+                    number("TcpExt", counter) > before
+                })
+                .await;
+                client.peering.keys(theirs(key));
+                assert_eq!(server.take(accepted, sent).await, vec![b'x'; sent]);
+                server.send(accepted, b"pong");
+                assert_eq!(client.take(conn, 4).await, b"pong");
+            }
+            // And the other way round.
+            client.peering.keys(theirs(Some("fourth")));
+            let before = number("TcpExt", "TCPMD5Failure");
+            let mut sent = 0;
+            until("TCPMD5Failure", async || {
+                server.send(accepted, b"x");
+                sent += 1;
+                number("TcpExt", "TCPMD5Failure") > before
+            })
+            .await;
+            server.peering.keys(ours(Some("fourth")));
+            assert_eq!(client.take(conn, sent).await, vec![b'x'; sent]);
+            talk(&mut client, conn, &mut server, accepted).await;
+            // Whoever connects now needs it too.
+            client.peering.keys(theirs(Some("wrong")));
+            client.close(conn, false);
+            assert_eq!(client.closed(conn).await, None);
+            dropped(&mut client, 10, (from, ip), "TCPMD5Failure").await;
         }
+    });
+}
+
+/// Checklist: 87
+#[test]
+fn a_range_has_a_key_and_the_most_specific_one_counts() {
+    in_namespace(async || {
+        ground::run("for n in 1 2 3 ; do ip addr add fd00::$n/128 dev lo nodad ; done");
+        let (mut server, mut client) = (Side::listening().await, Side::new());
+        server.peering.keys(keys(&[
+            ("127.0.0.0/29", "range"),
+            ("127.0.0.3", "own"),
+            ("fd00::/64", "range"),
+            ("fd00::3", "own"),
+        ]));
+        let mut conn = 0;
+        for (ranged, own, ip) in [("127.0.0.2", "127.0.0.3", "127.0.0.1"), ("fd00::2", "fd00::3", "fd00::1")] {
+            for (from, right, wrong) in [(ranged, "range", "own"), (own, "own", "range")] {
+                conn += 10;
+                client.peering.keys(keys(&[(ip, right)]));
+                let (accepted, _) = client.dial(&mut server, conn, Some(from), &to(ip)).await;
+                talk(&mut client, conn, &mut server, accepted).await;
+                client.close(conn, true);
+                assert_eq!((client.closed(conn).await, server.closed(accepted).await), (None, None));
+                client.peering.keys(keys(&[(ip, wrong)]));
+                dropped(&mut client, conn + 1, (from, ip), "TCPMD5Failure").await;
+                client.peering.keys(keys(&[]));
+                dropped(&mut client, conn + 2, (from, ip), "TCPMD5NotFound").await;
+            }
+        }
+        // Outside the range nobody needs one.
+        let (accepted, _) = client.dial(&mut server, 90, Some("127.0.0.8"), "127.0.0.1:179").await;
+        talk(&mut client, 90, &mut server, accepted).await;
+        // The range gets another key: a connection from inside goes over to it.
+        server.peering.keys(keys(&[("127.0.0.0/29", "second")]));
+        client.peering.keys(keys(&[("127.0.0.1", "second")]));
+        let (accepted, _) = client.dial(&mut server, 91, Some("127.0.0.2"), "127.0.0.1:179").await;
+        talk(&mut client, 91, &mut server, accepted).await;
+        server.peering.keys(keys(&[("127.0.0.0/29", "third")]));
+        client.peering.keys(keys(&[("127.0.0.1", "third")]));
+        talk(&mut client, 91, &mut server, accepted).await;
     });
 }
 

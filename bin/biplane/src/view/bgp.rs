@@ -75,7 +75,11 @@ pub(super) fn peers(peers: &BgpPeers) -> Table {
         table.rows.push(vec![
             cell(&peer.address),
             cell(peer.asn),
-            cell(if peer.mesh { format!("{} mesh", peer.peer_type) } else { peer.peer_type.to_string() }),
+            cell(match (peer.mesh, peer.range) {
+                (true, _) => format!("{} mesh", peer.peer_type),
+                (false, Some(_)) => format!("{} dynamic", peer.peer_type),
+                (false, None) => peer.peer_type.to_string(),
+            }),
             state(peer),
             maybe(peer.uptime_seconds.map(age)),
             cell(peer.received),
@@ -118,7 +122,14 @@ pub(super) fn sheet(peer: &BgpPeer) -> Body {
     sheet.line("AS", cell(format!("{} (own {}, {})", peer.asn, peer.local_asn, peer.peer_type)));
     sheet.line("Node", maybe(peer.node.as_ref()));
     sheet.line("Description", maybe(peer.description.as_ref()));
-    sheet.line("From", cell(if peer.mesh { "the mesh" } else { "the configuration" }));
+    sheet.line(
+        "From",
+        cell(match (peer.mesh, peer.range) {
+            (true, _) => "the mesh".to_owned(),
+            (false, Some(range)) => format!("the range {range}"),
+            (false, None) => "the configuration".to_owned(),
+        }),
+    );
     sheet.line("Dials", cell(if peer.passive { "no, passive" } else { "yes" }));
     sheet.line("Role", maybe(peer.role.as_ref()));
     sheet.line("State", state(peer));

@@ -56,6 +56,18 @@ impl Peer {
         percent > 0 && self.rib_in.received() as u64 * 100 >= u64::from(self.config.max_prefixes) * percent
     }
 
+    /// Why no packet may get there, if one of a single hop is on no network of this host.
+    pub(super) fn too_far(&self, shared: &Shared) -> Option<String> {
+        let single = self.config.transport(shared.view.local_asn).ttl == Some(1) && self.config.multihop.is_none();
+        let near = self.config.id.device.is_some() || shared.view.addresses.reach(&self.config.id.address);
+        (single && !near).then(|| {
+            format!(
+                "{} is on no network of this host: a peer of another AS behind a router needs `multihop`",
+                self.config.id
+            )
+        })
+    }
+
     /// A line when the peer comes near its bound, once until it has gone back below.
     pub(super) fn watch_bound(&mut self, now: Moment, sample: Prefix, shared: &mut Shared) {
         let percent = u64::from(self.config.max_prefixes_warn.min(100));

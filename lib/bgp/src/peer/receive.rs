@@ -137,7 +137,14 @@ impl Peer {
                         let used = if shared.settings.honour_shutdown { self.leaving.lower(used) } else { used };
                         let same = last.take().filter(|(route, _)| Arc::ptr_eq(route, &used));
                         let ineligible = same.map_or_else(
-                            || leak.or(view.ineligible(&used, self.external, self.config.id.address, self.local)),
+                            || {
+                                leak.or(view.ineligible(
+                                    &used,
+                                    self.external && !self.config.is_far(),
+                                    self.config.id.address,
+                                    self.local,
+                                ))
+                            },
                             |(_, ineligible)| ineligible,
                         );
                         self.rib_in.accept(path, route);

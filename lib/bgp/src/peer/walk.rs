@@ -10,6 +10,7 @@ use crate::graceful::LastLongLived;
 use crate::output::ConnId;
 use crate::role;
 use crate::speaker::Shared;
+use crate::timers::Timer;
 
 /// A walk over the accepted paths: takes away those of old sessions, asks the policy again, decides again.
 #[derive(Clone, Debug)]
@@ -46,6 +47,13 @@ impl Peer {
     /// Has it no paths left, and nothing to do about them?
     pub(crate) fn is_empty(&self) -> bool {
         self.walk.is_none() && self.rib_in.is_empty() && self.links.is_empty()
+    }
+
+    /// Is it there for its session alone, and has none, nor anything to remember: a pause that it has earned, an order of
+    /// the operator's?
+    pub(crate) fn is_passing(&self) -> bool {
+        let held_off = self.down || self.timers.at(Timer::IdleHold).is_some();
+        self.config.range.is_some() && self.links.is_empty() && !held_off
     }
 
     /// Is there work that need not wait for anything?
@@ -116,7 +124,12 @@ impl Peer {
             };
             let role = self.config.role.filter(|_| self.external);
             let leak = role::leak(role, self.asn, accepted.route.attributes.only_to_customer);
-            let ineligible = leak.or(view.ineligible(&used, self.external, self.config.id.address, self.local));
+            let ineligible = leak.or(view.ineligible(
+                &used,
+                self.external && !self.config.is_far(),
+                self.config.id.address,
+                self.local,
+            ));
             let known = shared.rib.of_peer(&prefix, self.index, id);
             if known.is_some_and(|(candidate, _)| !Arc::ptr_eq(&candidate.route, &used)) {
                 shared.rib.offer(prefix, place, used, ineligible);

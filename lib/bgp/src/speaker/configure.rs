@@ -15,12 +15,14 @@ use crate::settings::{PeerConfig, SpeakerConfig};
 
 impl Speaker {
     /// Takes another configuration. Unchanged peers keep their sessions. A peer that is left out gets Cease 6/3; one
-    /// whose AS number, source address or key is another, and all of them when our AS number or router ID is, get
-    /// Cease 6/6 and are dialed again. Hold times count from the next session on. Ends a shutdown.
+    /// whose AS number or source address is another, and all of them when our AS number or router ID is, get Cease 6/6
+    /// and are dialed again. Hold times count from the next session on. Ends a shutdown.
     pub fn handle_config(&mut self, now: Moment, config: SpeakerConfig) {
         self.now = now;
-        let wanted: BTreeMap<PeerId, PeerConfig> =
+        let mut wanted: BTreeMap<PeerId, PeerConfig> =
             config.peers.iter().map(|peer| (peer.id.clone(), peer.clone())).collect();
+        self.want_ranged(&mut wanted, &config.ranges);
+        self.range_budgets.retain(|prefix, _| config.ranges.iter().any(|range| range.prefix == *prefix));
         let settings = SpeakerConfig { peers: Vec::new(), ..config };
         let before = std::mem::replace(&mut self.shared.settings, settings.clone());
         let was_shut = std::mem::take(&mut self.shared.shut);
@@ -164,14 +166,20 @@ impl Speaker {
         });
     }
 
-    fn configure(&mut self, now: Moment, id: PeerId, config: PeerConfig, reset: bool) {
+    /// A peer that was not there.
+    pub(super) fn enter(&mut self, now: Moment, config: PeerConfig) {
+        let id = config.id.clone();
+        let index = self.shared.rib.enter(id.clone());
+        let import = Import::new(config.import.clone(), &mut self.shared.rules);
+        let mut peer = Peer::new(now, config, index);
+        peer.import = import;
+        peer.note_asn(&self.shared);
+        self.peers.insert(id, peer);
+    }
+
+    pub(super) fn configure(&mut self, now: Moment, id: PeerId, config: PeerConfig, reset: bool) {
         let Some(peer) = self.peers.get_mut(&id) else {
-            let index = self.shared.rib.enter(id.clone());
-            let import = Import::new(config.import.clone(), &mut self.shared.rules);
-            let mut peer = Peer::new(now, config, index);
-            peer.import = import;
-            peer.note_asn(&self.shared);
-            self.peers.insert(id.clone(), peer);
+            self.enter(now, config);
             return self.settle(&id);
         };
         let returned = std::mem::take(&mut peer.gone);
@@ -183,10 +191,10 @@ impl Speaker {
         }
         // More or fewer paths change nothing that was agreed; some or none do.
         let add_path = |c: &PeerConfig| (c.add_path.send > 0, c.add_path.receive);
-        let key = |c: &PeerConfig| (c.asn, c.local_address, c.key_generation, c.local_asn, add_path(c), c.role);
+        let key = |c: &PeerConfig| (c.asn, c.local_address, c.local_asn, add_path(c), c.role);
         if reset || returned || key(&before) != key(&peer.config) {
             let cease = Notification::cease(cease::OTHER_CHANGE, "");
-            // Paths of another AS are not to outlive it; a new key or source address changes nothing about them.
+            // Paths of another AS are not to outlive it; a new source address changes nothing about them.
             let other = reset || returned || before.asn != peer.config.asn;
             let cease = if other { graceful::hard_reset(&cease) } else { cease };
             peer.stop(now, &cease, &mut self.shared);
@@ -200,8 +208,13 @@ impl Speaker {
                 peer.release();
             }
             peer.note_hold_time(now, before.hold_time, &mut self.shared);
-            if !peer.is_live() && (before.port, before.passive) != (peer.config.port, peer.config.passive) {
+            let dialed = |c: &PeerConfig| (c.port, c.passive, c.key_generation, c.multihop, c.ttl_security);
+            if !peer.is_live() && dialed(&before) != dialed(&peer.config) {
                 peer.dial_now(now, &mut self.shared);
+            }
+            if before.is_far() != peer.config.is_far() {
+                // Other next hops can be used.
+                peer.walk_all(0);
             }
         }
         self.settle(&id);

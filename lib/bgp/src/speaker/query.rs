@@ -188,6 +188,7 @@ impl Speaker {
             asn: peer.asn,
             local_asn: peer.config.local_asn.unwrap_or(self.shared.view.local_asn),
             mesh: peer.config.mesh,
+            range: peer.config.range,
             passive: peer.config.passive,
             down: peer.down,
             role: peer.config.role,

@@ -10,7 +10,7 @@ use model::config::{BgpConfig, Config};
 use model::kernel::Device;
 use model::reflection::OriginateConfig;
 use model::{Family, Moment, PeerId, Plane, Prefix, RouterId};
-use peering::Command;
+use peering::{Command, Remote};
 use switch::Readiness;
 
 use super::Core;
@@ -36,6 +36,8 @@ pub(super) struct Native {
     pub(super) links_changed: bool,
     listening: Option<Result<(), String>>,
     port: Option<u16>,
+    /// How packets of peers travel, as was last said.
+    remotes: Vec<Remote>,
     pub(super) originated: BTreeSet<Prefix>,
     /// What was said of prefixes of our own: can they be forwarded?
     pub(super) forwardable: BTreeMap<Prefix, bool>,
@@ -62,6 +64,7 @@ impl Native {
             links_changed: false,
             listening: None,
             port: None,
+            remotes: Vec::new(),
             originated: BTreeSet::new(),
             forwardable: BTreeMap::new(),
             held_back: BTreeSet::new(),
@@ -227,6 +230,13 @@ impl Core {
             self.native.speaker.handle_originate(now, *prefix, false);
         }
         self.native.originated = own;
+        let (peers, ranges) = (self.peers(), self.ranges());
+        // Before anybody is let in.
+        let remotes = Core::remotes(&peers, &ranges, self.config.bgp.local_asn);
+        if self.native.remotes != remotes {
+            self.native.remotes.clone_from(&remotes);
+            self.out.push(Effect::Peering(Command::Travel(remotes)));
+        }
         let port = self.config.bgp.port;
         if self.native.port != Some(port) {
             if self.native.port.is_some() {
@@ -236,7 +246,8 @@ impl Core {
             self.native.listening = None;
             self.out.push(Effect::Peering(Command::Listen(port)));
         }
-        let mut settings = settings(&self.identity, &self.config, &self.underlay(), self.peers());
+        let mut settings = settings(&self.identity, &self.config, &self.underlay(), peers);
+        settings.ranges = ranges;
         settings.reflector = self.cluster_id(settings.router_id.0);
         self.hold_back(now);
         self.native.speaker.handle_config(now, settings);

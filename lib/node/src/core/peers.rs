@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use bgp::PeerConfig;
+use bgp::{PeerConfig, PeerRange};
 use model::config::{BgpRole, BgpSessionConfig};
 use model::reflection::selects;
-use model::{PeerId, Plane};
+use model::{Asn, Family, PeerId, Plane, Prefix};
+use peering::Remote;
 
 use super::Core;
 
@@ -70,8 +71,33 @@ impl Core {
         peers
     }
 
+    /// Where peers may connect from that are not configured one by one.
+    pub(super) fn ranges(&self) -> Vec<PeerRange> {
+        let ranges = self.config.bgp.listen.iter();
+        let ranges = ranges.filter(|range| selects(&range.session.nodes, &self.config.node.labels));
+        let made = ranges.filter_map(|range| {
+            let peer = self.session(&range.session, PeerConfig::new(range.range.address(), *range.asns.first()?));
+            let key_generation = self.keys.get(&range.range).copied().unwrap_or(0);
+            let peer = PeerConfig { asns: range.asns.clone(), key_generation, ..peer };
+            Some(PeerRange { prefix: range.range, limit: range.limit, peer })
+        });
+        made.collect()
+    }
+
+    /// How packets of these peers travel.
+    pub(super) fn remotes(peers: &[PeerConfig], ranges: &[PeerRange], own: Asn) -> Vec<Remote> {
+        let peers = peers.iter().map(|peer| (Prefix::host(peer.id.address), peer));
+        let ranges = ranges.iter().map(|range| (range.prefix, &range.peer));
+        let travel = |(prefix, peer): (Prefix, &PeerConfig)| Remote { prefix, transport: peer.transport(own) };
+        let mut remotes: Vec<Remote> = peers.chain(ranges).map(travel).collect();
+        remotes.sort();
+        remotes
+    }
+
     fn key_generation(&self, address: &IpAddr) -> u64 {
-        self.keys.get(address).copied().unwrap_or(0)
+        let len = Family::of(address).bits();
+        let around = (0..=len).rev().filter_map(|len| self.keys.get(&Prefix::new(*address, len)?));
+        around.copied().next().unwrap_or(0)
     }
 
     /// `peer`, with what the configuration says of its sessions.
@@ -94,6 +120,8 @@ impl Core {
             next_hop: said.next_hop,
             add_path: said.add_path,
             bfd: said.bfd.clone(),
+            multihop: said.multihop,
+            ttl_security: said.ttl_security,
             ..peer
         }
     }

@@ -465,6 +465,8 @@ impl World {
                 self.mail(index, "tcp", Event::Peering(Told::Listening));
             }
             Command::StopListening => self.nodes[index].listening = false,
+            // On this network all are neighbours.
+            Command::Travel(_) => {}
             Command::Dial { conn, remote, transport, .. } => {
                 let behind = transport.device.clone();
                 let to = match &behind {

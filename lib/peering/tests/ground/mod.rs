@@ -49,7 +49,7 @@ pub(crate) fn number(group: &str, name: &str) -> u64 {
     values.split(' ').nth(at).unwrap().parse().unwrap()
 }
 
-pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let met = timeout(DEADLINE, async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(10)).await;

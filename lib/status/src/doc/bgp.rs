@@ -69,6 +69,9 @@ pub struct BgpPeer {
     pub peer_type: PeerType,
     /// Did it come from the claims, and not from the configuration?
     pub mesh: bool,
+    /// The range of `bgp.listen` that it connected from; `null` for peers of the configuration and of the mesh.
+    #[serde(default)]
+    pub range: Option<Prefix>,
     /// The node behind it, if it is one of the cluster.
     pub node: Option<NodeName>,
     /// Words of the configuration.

@@ -33,6 +33,7 @@ impl Core {
                 local_asn: peer.local_asn,
                 peer_type: if peer.asn == peer.local_asn { doc::PeerType::Ibgp } else { doc::PeerType::Ebgp },
                 mesh: peer.mesh,
+                range: peer.range,
                 node: node.filter(|_| peer.mesh).map(|claim| claim.node.clone()),
                 description: peer.description,
                 passive: peer.passive,
