@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use config::{Loaded, Source, Text};
 use model::config::{BgpSessionConfig, Config};
 use model::{NodeName, Prefix};
-use peering::Key;
+use peering::{Auth, Key, KeyError, Keychain};
 
 use crate::event::KeyGenerations;
 
@@ -103,7 +103,8 @@ impl Settings {
     /// Changes when a file of the settings, or a key file named in them, was written, replaced or removed.
     pub fn fingerprint(&self, config: &Config) -> Vec<(PathBuf, Option<(SystemTime, u64)>)> {
         let mut files = self.files().unwrap_or_else(|_| vec![self.file.clone()]);
-        files.extend(sessions(config).filter_map(|(_, session)| session.password_file.clone()));
+        files
+            .extend(sessions(config).flat_map(|(_, said)| [&said.password_file, &said.tcp_ao_file]).flatten().cloned());
         let stamp = |path: &PathBuf| {
             let data = fs::metadata(path).ok()?;
             Some((data.modified().ok()?, data.len()))
@@ -130,6 +131,20 @@ fn sessions(config: &Config) -> impl Iterator<Item = (Prefix, &BgpSessionConfig)
     peers.chain(config.bgp.listen.iter().map(|range| (range.range, &range.session)))
 }
 
+/// What the files of a session hold, if it has one; what cannot follow what was there before is an error, too.
+fn read_auth(said: &BgpSessionConfig, before: Option<&Auth>) -> Option<Result<Auth, KeyError>> {
+    if let Some(path) = &said.password_file {
+        return Some(Key::read(path).map(Auth::Md5));
+    }
+    let chain = Keychain::read(said.tcp_ao_file.as_ref()?);
+    Some(chain.and_then(|chain| {
+        if let Some(Auth::Ao(before)) = before {
+            chain.follows(before)?;
+        }
+        Ok(Auth::Ao(chain))
+    }))
+}
+
 /// A peer or a range of peers, as the configuration names it.
 fn named(remotes: &Prefix) -> String {
     match remotes.len() == remotes.family().bits() {
@@ -138,10 +153,10 @@ fn named(remotes: &Prefix) -> String {
     }
 }
 
-/// TCP MD5 keys by peer address or range, and a number for each that changes when the key does.
+/// Keys of TCP MD5 and TCP-AO by peer address or range, and a number for each that changes when the key does.
 #[derive(Default)]
 pub struct Keys {
-    keys: BTreeMap<Prefix, Key>,
+    keys: BTreeMap<Prefix, Auth>,
     generations: KeyGenerations,
     last: u64,
 }
@@ -156,12 +171,13 @@ impl Keys {
         let mut warnings = Vec::new();
         let mut keys = BTreeMap::new();
         for (remotes, session) in sessions(config) {
+            let before = self.keys.get(&remotes);
+            let Some(read) = read_auth(session, before) else { continue };
             if session.tcp_ao_file.is_some() {
-                let cure = "take tcpAoFile out of the configuration; passwordFile (TCP MD5) is the older kind";
-                return Err(format!("{}: TCP-AO is not there yet: {cure}", named(&remotes)));
+                // Never without: what cannot be signed is not sent.
+                peering::ao_supported().map_err(|words| format!("{}: {words}", named(&remotes)))?;
             }
-            let Some(path) = &session.password_file else { continue };
-            match (Key::read(path), self.keys.get(&remotes)) {
+            match (read, before) {
                 (Ok(key), _) => {
                     keys.insert(remotes, key);
                 }
@@ -184,7 +200,7 @@ impl Keys {
     }
 
     /// The keys themselves, for the TCP edge alone.
-    pub fn keys(&self) -> BTreeMap<Prefix, Key> {
+    pub fn keys(&self) -> BTreeMap<Prefix, Auth> {
         self.keys.clone()
     }
 

@@ -18,8 +18,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::auth::{self, Auth, On};
 use crate::event::Event;
-use crate::key::Key;
 use crate::options;
 use crate::peering::Shared;
 use crate::scope;
@@ -45,7 +45,10 @@ pub(crate) enum Order {
     },
     /// The key for this remote is another one now, or none: a dial with the old one is in vain, a connection goes on with
     /// the new one.
-    Rekey(Option<Key>),
+    Rekey {
+        before: Option<Auth>,
+        now: Option<Auth>,
+    },
     /// Packets travel otherwise.
     Travel(Transport),
 }
@@ -57,7 +60,7 @@ pub(crate) async fn dial(
     remote: SocketAddr,
     local: Option<IpAddr>,
     transport: Transport,
-    key: Option<Key>,
+    key: Option<Auth>,
     mut orders: UnboundedReceiver<Order>,
 ) {
     let mut queue = VecDeque::new();
@@ -70,13 +73,15 @@ pub(crate) async fn dial(
                 order = orders.recv() => match order {
                     Some(Order::Send(bytes)) => queue.push_back(bytes),
                     Some(Order::Close { .. }) | None => break Err("given up before it was up".to_owned()),
-                    Some(Order::Rekey(_)) => break Err("given up: the TCP MD5 key has changed".to_owned()),
+                    Some(Order::Rekey { .. }) => break Err("given up: the key has changed".to_owned()),
                     Some(Order::Travel(other)) => travels = Some(other),
                 },
                 result = &mut connecting => break match result {
                     Ok(result) => result,
-                    Err(_) if key.is_some() => Err(format!("no answer in {} s: is the TCP MD5 key the same on both sides?", DIAL.as_secs())),
-                    Err(_) => Err(format!("no answer in {} s", DIAL.as_secs())),
+                    Err(_) => Err(match &key {
+                        Some(key) => format!("no answer in {} s: is the {} key the same on both sides?", DIAL.as_secs(), key.word()),
+                        None => format!("no answer in {} s", DIAL.as_secs()),
+                    }),
                 },
             }
         }
@@ -100,7 +105,7 @@ async fn connect(
     remote: SocketAddr,
     local: Option<IpAddr>,
     transport: &Transport,
-    key: Option<&Key>,
+    key: Option<&Auth>,
 ) -> Result<(TcpStream, SocketAddr), String> {
     let io = |error: io::Error| words(&error);
     let remote = scope::on_device(remote, transport.device.as_ref())?;
@@ -112,8 +117,7 @@ async fn connect(
     options::tune(&SockRef::from(&socket), &remote.ip());
     options::travel(socket.as_fd(), &remote.ip(), transport).map_err(io)?;
     if let Some(key) = key {
-        options::set_md5(socket.as_fd(), Prefix::host(remote.ip()), Some(key))
-            .map_err(|error| options::md5_words(&error))?;
+        auth::set(socket.as_fd(), On::Dialing, Prefix::host(remote.ip()), None, Some(key))?;
     }
     if let Some(local) = local {
         let source = match (local, remote) {
@@ -237,9 +241,10 @@ async fn write(
             order = orders.recv() => match order {
                 Some(Order::Send(bytes)) => queue.push_back(bytes),
                 Some(Order::Close { flush }) => return End::Close { flush },
-                Some(Order::Rekey(key)) => {
-                    if let Err(error) = options::set_md5(stream.as_fd(), Prefix::host(remote), key.as_ref()) {
-                        return End::Closed(Some(options::md5_words(&error)));
+                Some(Order::Rekey { before, now }) => {
+                    let (before, now) = (before.as_ref(), now.as_ref());
+                    if let Err(words) = auth::set(stream.as_fd(), On::Connected, Prefix::host(remote), before, now) {
+                        return End::Closed(Some(words));
                     }
                 }
                 Some(Order::Travel(transport)) => {

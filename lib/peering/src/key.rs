@@ -25,21 +25,11 @@ impl Key {
     /// The key in a file, without the newline at its end. Warns when everybody may read the file.
     pub fn read(path: impl AsRef<Path>) -> Result<Key, KeyError> {
         let path = path.as_ref();
-        let unreadable = |what: String| KeyError::Unreadable { path: path.to_owned(), what };
-        let io = |error: std::io::Error| unreadable(error.to_string());
-        // Before opening: the opening of a pipe would wait for a writer.
-        let meta = std::fs::metadata(path).map_err(io)?;
-        if !meta.is_file() {
-            return Err(unreadable("it is not a regular file".to_owned()));
-        }
         let mut bytes = Vec::new();
         // A key file is small; whatever is behind this is an error anyway.
-        File::open(path).and_then(|file| file.take(4096).read_to_end(&mut bytes)).map_err(io)?;
+        open(path)?.take(4096).read_to_end(&mut bytes).map_err(|error| unreadable(path, error.to_string()))?;
         while matches!(bytes.last(), Some(b'\n' | b'\r')) {
             bytes.pop();
-        }
-        if meta.permissions().mode() & 0o004 != 0 {
-            tracing::warn!(path = %path.display(), "everybody may read this key file: chmod 0600 it");
         }
         Key::new(bytes).map_err(|error| KeyError::InFile { path: path.to_owned(), error: Box::new(error) })
     }
@@ -47,6 +37,24 @@ impl Key {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Opens a file that holds keys. Warns when everybody may read it.
+pub(crate) fn open(path: &Path) -> Result<File, KeyError> {
+    let io = |error: std::io::Error| unreadable(path, error.to_string());
+    // Before opening: the opening of a pipe would wait for a writer.
+    let meta = std::fs::metadata(path).map_err(io)?;
+    if !meta.is_file() {
+        return Err(unreadable(path, "it is not a regular file".to_owned()));
+    }
+    if meta.permissions().mode() & 0o004 != 0 {
+        tracing::warn!(path = %path.display(), "everybody may read this key file: chmod 0600 it");
+    }
+    File::open(path).map_err(io)
+}
+
+pub(crate) fn unreadable(path: &Path, what: String) -> KeyError {
+    KeyError::Unreadable { path: path.to_owned(), what }
 }
 
 impl fmt::Debug for Key {
@@ -64,6 +72,25 @@ pub enum KeyError {
     /// More bytes than the kernel takes.
     #[error("the key has {0} bytes or more: expected 1 to {KEY_MAX}")]
     TooLong(usize),
+    /// A line of a keychain is no key.
+    #[error("line {line}: {what}")]
+    Line {
+        /// Its number, from 1.
+        line: usize,
+        /// What is wrong with it, without a word of it.
+        what: String,
+    },
+    /// A key of a keychain has another secret than before under the same ids.
+    #[error(
+        "key {send_id}/{recv_id} has another secret or algorithm than before: give the new key ids of its own, put it first, and \
+         take the old one out once both ends have the new one (RFC 5925 section 3.1)"
+    )]
+    Changed {
+        /// SendID.
+        send_id: u8,
+        /// RecvID.
+        recv_id: u8,
+    },
     /// The file cannot be read.
     #[error("key file {}: {what}", path.display())]
     Unreadable {

@@ -15,10 +15,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::auth::{self, Auth, On};
 use crate::conn;
 use crate::event::{Event, Remote};
 use crate::guard;
-use crate::key::Key;
 use crate::options;
 use crate::peering::Shared;
 use crate::scope;
@@ -37,7 +37,7 @@ const TOP: u64 = 1 << 63;
 /// The sockets and their keys, under one lock: a key is on a socket before that socket listens.
 #[derive(Default)]
 pub(crate) struct Listening {
-    keys: BTreeMap<Prefix, Key>,
+    keys: BTreeMap<Prefix, Auth>,
     /// Remotes whose key is on no socket, because the kernel refused: whoever says to be one of them is turned away.
     unkeyed: BTreeSet<Prefix>,
     /// How packets travel.
@@ -58,7 +58,7 @@ pub(crate) enum Keyed {
 
 impl Listening {
     /// The key for a remote.
-    pub(crate) fn key(&self, remote: &IpAddr) -> Option<&Key> {
+    pub(crate) fn key(&self, remote: &IpAddr) -> Option<&Auth> {
         most_specific(&self.keys, remote).map(|(_, key)| key)
     }
 
@@ -70,7 +70,7 @@ impl Listening {
     }
 
     /// Makes `keys` the keys of the sockets. Returns those that were before.
-    pub(crate) fn rekey(&mut self, keys: BTreeMap<Prefix, Key>) -> (BTreeMap<Prefix, Key>, Keyed) {
+    pub(crate) fn rekey(&mut self, keys: BTreeMap<Prefix, Auth>) -> (BTreeMap<Prefix, Auth>, Keyed) {
         let old = std::mem::replace(&mut self.keys, keys);
         let prefixes: BTreeSet<Prefix> = old.keys().chain(self.keys.keys()).copied().collect();
         let changed = prefixes.into_iter().filter(|prefix| old.get(prefix) != self.keys.get(prefix));
@@ -79,7 +79,7 @@ impl Listening {
         let tried: Vec<Prefix> = changed.chain(self.unkeyed.iter().copied()).collect();
         let mut result = Ok(());
         for (domain, socket) in self.sockets.clone() {
-            result = result.and(self.put(domain, socket.as_fd(), &tried));
+            result = result.and(self.put(domain, socket.as_fd(), &tried, &old));
         }
         let keyed = match result {
             Err(words) => Keyed::Failed(words),
@@ -89,21 +89,29 @@ impl Listening {
         (old, keyed)
     }
 
-    /// Puts the keys of those `remotes` that are of the socket's family on it. The first error in words.
-    fn put(&mut self, domain: Domain, socket: BorrowedFd<'_>, remotes: &[Prefix]) -> Result<(), String> {
+    /// Puts the keys of those `remotes` that are of the socket's family on it, where there were those of `before`. The first
+    /// error in words.
+    fn put(
+        &mut self,
+        domain: Domain,
+        socket: BorrowedFd<'_>,
+        remotes: &[Prefix],
+        before: &BTreeMap<Prefix, Auth>,
+    ) -> Result<(), String> {
         let mut result = Ok(());
         for remote in
             remotes.iter().filter(|remote| Domain::for_address(SocketAddr::new(remote.address(), 0)) == domain)
         {
             self.unkeyed.remove(remote);
-            if let Err(error) = options::set_md5(socket, *remote, self.keys.get(remote)) {
+            let (before, now) = (before.get(remote), self.keys.get(remote));
+            if let Err(error) = auth::set(socket, On::Listening, *remote, before, now) {
                 self.unkeyed.insert(*remote);
                 let who = if remote.len() == remote.family().bits() {
                     remote.address().to_string()
                 } else {
                     remote.to_string()
                 };
-                let words = format!("{who} is turned away: {}", options::md5_words(&error));
+                let words = format!("{who} is turned away: {error}");
                 result = result.and(Err(words));
             }
         }
@@ -158,7 +166,7 @@ impl Listening {
             let answers = Transport { ttl: Some(options::LISTEN_TTL), ..Transport::default() };
             options::travel(socket.as_fd(), &address, &answers)?;
             socket.bind(&SocketAddr::new(address, port).into())?;
-            keyed = keyed.and(self.put(domain, socket.as_fd(), &remotes));
+            keyed = keyed.and(self.put(domain, socket.as_fd(), &remotes, &BTreeMap::new()));
             keyed = keyed.and(self.guard(domain, &SockRef::from(&socket)));
             socket.listen(BACKLOG)?;
             sockets.push((domain, Arc::new(TcpListener::from_std(socket.into())?)));
@@ -252,9 +260,10 @@ async fn take(shared: Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
         (listening.key(&ip).cloned(), listening.transport(&ip, device.as_ref()))
     };
     let made = options::travel(stream.as_fd(), &ip, &transport)
-        .and_then(|()| options::set_md5(stream.as_fd(), Prefix::host(ip), key.as_ref()));
+        .map_err(|error| words(&error))
+        .and_then(|()| auth::set(stream.as_fd(), On::Connected, Prefix::host(ip), None, key.as_ref()));
     if let Err(error) = made {
-        tracing::warn!(peer = %ip, "a connection is turned away: {}", options::md5_words(&error));
+        tracing::warn!(peer = %ip, "a connection is turned away: {error}");
         return shared.forget(conn);
     }
     // The least TTL is the connection's own from here on.

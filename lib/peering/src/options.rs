@@ -84,17 +84,7 @@ const FLAG_PREFIX: u8 = 1;
 pub(crate) fn set_md5(socket: BorrowedFd<'_>, remotes: Prefix, key: Option<&Key>) -> io::Result<()> {
     let mut signature =
         Md5Sig { address: [0; 128], flags: 0, prefix_length: 0, key_length: 0, device: 0, key: [0; KEY_MAX] };
-    let (family, at) = match remotes.family() {
-        Family::V4 => (libc::AF_INET, 4),
-        // The flow label lies before the address.
-        Family::V6 => (libc::AF_INET6, 8),
-    };
-    let octets: &[u8] = match &remotes.address() {
-        IpAddr::V4(v4) => &v4.octets(),
-        IpAddr::V6(v6) => &v6.octets(),
-    };
-    signature.address[..2].copy_from_slice(&(family as u16).to_ne_bytes());
-    signature.address[at..at + octets.len()].copy_from_slice(octets);
+    signature.address = storage(remotes);
     let mut name = libc::TCP_MD5SIG;
     if remotes.len() != remotes.family().bits() {
         name = libc::TCP_MD5SIG_EXT;
@@ -113,13 +103,35 @@ pub(crate) fn set_md5(socket: BorrowedFd<'_>, remotes: Prefix, key: Option<&Key>
     }
 }
 
+/// The address of `remotes` as a `struct sockaddr_storage` without a port.
+pub(crate) fn storage(remotes: Prefix) -> [u8; 128] {
+    let (family, at) = match remotes.family() {
+        Family::V4 => (libc::AF_INET, 4),
+        // The flow label lies before the address.
+        Family::V6 => (libc::AF_INET6, 8),
+    };
+    let octets: &[u8] = match &remotes.address() {
+        IpAddr::V4(v4) => &v4.octets(),
+        IpAddr::V6(v6) => &v6.octets(),
+    };
+    let mut storage = [0; 128];
+    storage[..2].copy_from_slice(&(family as u16).to_ne_bytes());
+    storage[at..at + octets.len()].copy_from_slice(octets);
+    storage
+}
+
 /// What the kernel may read as it lies in memory: `repr(C)` or a primitive, without padding.
-trait Plain {}
+pub(crate) trait Plain {}
 impl Plain for libc::c_int {}
 impl Plain for Md5Sig {}
 
 #[allow(unsafe_code)]
-fn set_option<T: Plain>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+pub(crate) fn set_option<T: Plain>(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as it is borrowed; the pointer and the length are those of one live,
     // initialised value without padding (`Plain`), which the kernel only reads, and not beyond the call.
     let result = unsafe {

@@ -9,10 +9,10 @@ use model::kernel::Device;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
+use crate::auth::Auth;
 use crate::conn::{self, Order};
 use crate::discovery;
 use crate::event::{Command, Event};
-use crate::key::Key;
 use crate::listen::{self, Keyed, Listening};
 
 /// The TCP side. Made and used inside a tokio runtime; dropping it closes everything.
@@ -90,13 +90,14 @@ impl Peering {
         }
     }
 
-    /// Makes these the keys of TCP MD5, by remote address, the most specific prefix counting: at once for whatever is
-    /// dialled or accepted from now on, and for what is up: until the peer has the new key too, segments are dropped on
-    /// both sides and sent again. Dials under way with another key are given up.
+    /// Makes these the keys of TCP MD5 and TCP-AO, by remote address, the most specific prefix counting: at once for whatever
+    /// is dialled or accepted from now on, and for what is up: until the peer has the new key of TCP MD5 too, segments are
+    /// dropped on both sides and sent again; with TCP-AO the old one is used so long. Dials under way with another key are
+    /// given up, and connections that cannot go over to it.
     ///
     /// A key that the kernel does not take is told by [`Event::ListenFailed`]; nobody is accepted from, or dialled at,
     /// its address without it.
-    pub fn keys(&mut self, keys: BTreeMap<Prefix, Key>) {
+    pub fn keys(&mut self, keys: BTreeMap<Prefix, Auth>) {
         let (old, keyed) = self.shared.listening().rekey(keys);
         match keyed {
             Keyed::Right => {}
@@ -181,14 +182,14 @@ impl Shared {
     }
 
     /// Tells connections of their new keys; `old` is what was before.
-    fn rekeyed(&self, old: &BTreeMap<Prefix, Key>) {
+    fn rekeyed(&self, old: &BTreeMap<Prefix, Auth>) {
         let conns = self.conns();
         let listening = self.listening();
         for conn in conns.values() {
             let before = listen::most_specific(old, &conn.remote).map(|(_, key)| key);
             let key = listening.key(&conn.remote);
             if before != key {
-                let _ = conn.orders.send(Order::Rekey(key.cloned()));
+                let _ = conn.orders.send(Order::Rekey { before: before.cloned(), now: key.cloned() });
             }
         }
     }

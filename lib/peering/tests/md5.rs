@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 
 use ground::{Side, address, in_namespace, number, until};
 use model::{Prefix, Transport};
-use peering::{Command, Event, Key};
+use peering::{Auth, Command, Event, Key};
 use tokio::net::TcpStream;
 
 /// The client's and the server's addresses, in both families.
 const ENDS: [(&str, &str); 2] = [("127.0.0.2", "127.0.0.1"), ("fd00::2", "fd00::1")];
 
 /// Keys by address or prefix.
-fn keys(entries: &[(&str, &str)]) -> BTreeMap<Prefix, Key> {
+fn keys(entries: &[(&str, &str)]) -> BTreeMap<Prefix, Auth> {
     let remote = |text: &str| text.parse().unwrap_or_else(|_| Prefix::host(text.parse().unwrap()));
-    entries.iter().map(|(text, key)| (remote(text), Key::new(*key).unwrap())).collect()
+    entries.iter().map(|(text, key)| (remote(text), Auth::Md5(Key::new(*key).unwrap()))).collect()
 }
 
 fn to(ip: &str) -> String {
