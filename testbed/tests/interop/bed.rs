@@ -50,6 +50,9 @@ pub enum Part {
 /// Nothing beyond address and AS.
 pub const PLAIN: Part = Part::Told(&[], &[]);
 
+/// Keys of a slot whose router is not configured as a peer: it connects from a range.
+pub const RANGED: &str = "ranged";
+
 /// One session with each router.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
@@ -366,7 +369,7 @@ bgp:
 {more}  peers:
 "
     );
-    for slot in slots.iter().filter(|slot| slot.node == node) {
+    for slot in slots.iter().filter(|slot| slot.node == node && slot.keys != RANGED) {
         for router in Router::ALL.into_iter().filter(|router| matches!(slot.part(*router), Part::Told(..))) {
             let keys = if slot.keys.is_empty() { String::new() } else { format!(", {}", slot.keys) };
             let (theirs, ours) = (slot.theirs(router), slot.ours(router));
@@ -380,6 +383,14 @@ bgp:
     if node == "e" {
         for router in [Router::Frr, Router::Bird] {
             let _ = writeln!(text, "    - {{interface: un{}, asn: external, description: unnumbered}}", router.node());
+        }
+    }
+    if slots.iter().any(|slot| slot.node == node && slot.keys == RANGED) {
+        text += "  listen:\n";
+    }
+    for slot in slots.iter().filter(|slot| slot.node == node && slot.keys == RANGED) {
+        for router in Router::ALL {
+            let _ = writeln!(text, "    - {{range: {}/31, asn: [{FABRIC}, 1], limit: 1}}", slot.theirs(router));
         }
     }
     text

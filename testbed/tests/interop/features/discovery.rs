@@ -1,29 +1,32 @@
 //! Rows: peers that are found, and next hops of the other family. Slots 30 to 39.
 
-use super::super::bed::{Bed, PLAIN, Part, Slot};
+use super::super::bed::{Bed, PLAIN, Part, RANGED, Slot};
 use super::super::routers::{Router, brief};
-use super::{Feature, Found, Theme, both_know, missing, row};
+use super::{Feature, Found, Theme, both_know, row};
 
 const NO_ADVERTISEMENTS: &str = "GoBGP 3 looks for neighbours in the kernel's table and sends no router advertisements";
 
 pub const THEME: Theme = Theme {
-    slots: &[Slot {
-        name: "extended",
-        number: 30,
-        node: "e",
-        v6: true,
-        keys: "",
-        parts: [
-            Part::Told(&["capability extended-nexthop"], &[]),
-            Part::Told(&[], &["extended next hop on;"]),
-            // It sends IPv6 next hops without having offered to take some.
-            PLAIN,
-        ],
-    }],
+    slots: &[
+        Slot {
+            name: "extended",
+            number: 30,
+            node: "e",
+            v6: true,
+            keys: "",
+            parts: [
+                Part::Told(&["capability extended-nexthop"], &[]),
+                Part::Told(&[], &["extended next hop on;"]),
+                // It sends IPv6 next hops without having offered to take some.
+                PLAIN,
+            ],
+        },
+        Slot { name: "dynamic", number: 38, node: "e", v6: false, keys: RANGED, parts: [PLAIN; 3] },
+    ],
     rows: &[
         row("IPv4 over IPv6 next hops (RFC 8950)", extended_next_hops),
         Feature { name: "unnumbered", lacks: [None, None, Some(NO_ADVERTISEMENTS)], check: Some(unnumbered) },
-        missing("dynamic neighbours"),
+        row("dynamic neighbours", dynamic),
     ],
 };
 
@@ -91,4 +94,14 @@ fn unnumbered(bed: &Bed, router: Router) -> Found {
         }
     }
     Ok(format!("{address}: {v4} and {} by {hop}, ours there by {ours}", router.prefix6()))
+}
+
+/// The router dials; the daemon knows its network alone.
+fn dynamic(bed: &Bed, router: Router) -> Found {
+    let said = both_know(bed, router, "dynamic")?;
+    let peer = bed.peer(bed.slot("dynamic"), router)?;
+    match peer["range"].as_str() {
+        Some(range) => Ok(format!("from {range}: {said}")),
+        None => Err(format!("it is no dynamic peer: {peer}")),
+    }
 }
