@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use model::{Family, Prefix};
+use model::Prefix;
 use socket2::{Domain, Socket, Type};
 
 use crate::key::{KEY_MAX, Key};
@@ -220,6 +220,8 @@ fn delete(socket: BorrowedFd<'_>, on: On, remotes: Prefix, key: &AoKey, chain: &
 #[cfg(test)]
 mod tests {
     use std::mem::offset_of;
+
+    use model::Family;
 
     use super::*;
 
