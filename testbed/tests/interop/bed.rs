@@ -1,4 +1,4 @@
-//! One lab for the whole matrix: three daemons (one in an AS of its own, two in the routers' AS), three routers, and as many
+//! One lab for the whole matrix: four daemons (one in an AS of its own, three in the routers' AS), three routers, and as many
 //! sessions between each pair as there are features that need one of their own.
 
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::routers::Router;
 use super::stage::Stage;
 
-/// The routers' AS, and that of the daemons `i` and `j`.
+/// The routers' AS, and that of the daemons `i`, `j` and `k`.
 pub const FABRIC: u32 = 65010;
 /// The AS of the daemon `e`: one that two octets cannot hold.
 pub const OUTSIDE: u32 = 4_200_000_001;
@@ -25,7 +25,7 @@ pub const OUR_TAG: u32 = 7;
 /// `e` originates it besides.
 const OUR_OTHER: &str = "10.251.0.0/24";
 /// The daemons, and the second octet of their networks.
-pub const NODES: [(&str, u8); 3] = [("e", 31), ("i", 32), ("j", 33)];
+pub const NODES: [(&str, u8); 4] = [("e", 31), ("i", 32), ("j", 33), ("k", 34)];
 /// The key of the sessions that have one.
 pub const KEY: &str = "of-this-lab-alone";
 
@@ -59,7 +59,7 @@ pub struct Slot {
     pub name: &'static str,
     /// Last octet of the router's address; ours is 100 more.
     pub number: u8,
-    /// Our daemon: `e` is external, `i` internal and a reflector, `j` internal.
+    /// Our daemon: `e` is external, `i` internal and a reflector, `j` and `k` internal.
     pub node: &'static str,
     /// Over IPv6.
     pub v6: bool,
@@ -350,6 +350,11 @@ fn ours(slots: &[Slot], node: &str) -> String {
         "i" => format!(
             "  gracefulRestart: {{restartTime: 3, longLived: 600}}
   reflectors: {{nodes: [i], clusterId: {CLUSTER}}}
+  policies:
+    routers:
+      rules:
+        - match: {{prefixes: [{{prefix: 10.244.96.0/19, ge: 24, le: 24}}, {{prefix: 10.244.128.0/20, ge: 24, le: 24}}]}}
+          then: accept
 "
         ),
         _ => String::new(),

@@ -35,7 +35,7 @@ pub const THEME: Theme = Theme {
             number: 81,
             node: "i",
             v6: false,
-            keys: "",
+            keys: "import: routers",
             parts: [
                 Part::Told(&["graceful-restart"], &[]),
                 Part::Told(

@@ -31,7 +31,7 @@ pub const THEME: Theme = Theme {
             number: 51,
             node: "i",
             v6: false,
-            keys: "client: true, addPath: {send: 8}",
+            keys: "client: true, addPath: {send: 8}, import: routers",
             parts: [
                 PLAIN,
                 Part::Told(&[], &["add paths rx;"]),

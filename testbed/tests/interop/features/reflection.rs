@@ -14,9 +14,16 @@ const SERVED: [Part; 3] = [
 
 pub const THEME: Theme = Theme {
     slots: &[
-        Slot { name: "client_i", number: 70, node: "i", v6: false, keys: "", parts: SERVED },
         Slot { name: "client_j", number: 70, node: "j", v6: false, keys: "", parts: SERVED },
-        Slot { name: "reflected", number: 71, node: "i", v6: false, keys: "client: true", parts: [PLAIN; 3] },
+        Slot { name: "client_k", number: 70, node: "k", v6: false, keys: "", parts: SERVED },
+        Slot {
+            name: "reflected",
+            number: 71,
+            node: "i",
+            v6: false,
+            keys: "client: true, import: routers",
+            parts: [PLAIN; 3],
+        },
     ],
     rows: &[row("client of a reflector (RFC 4456)", client), row("reflector (RFC 4456)", reflector)],
 };
@@ -24,7 +31,7 @@ pub const THEME: Theme = Theme {
 /// Two daemons are clients of the router: each has a route to the other's pods through it, there and back.
 fn client(bed: &Bed, router: Router) -> Found {
     let mut found = Vec::new();
-    for (here, there) in [("client_i", "client_j"), ("client_j", "client_i")] {
+    for (here, there) in [("client_j", "client_k"), ("client_k", "client_j")] {
         up(bed, router, here)?;
         let (here, there) = (bed.slot(here), bed.slot(there));
         let prefix = bed.own(there.node, false)?;

@@ -36,7 +36,7 @@ pub const THEME: Theme = Theme {
             ],
         },
         Slot { name: "local_as", number: 7, node: "e", v6: false, keys: "localAsn: 64999", parts: [PLAIN; 3] },
-        Slot { name: "internal", number: 1, node: "i", v6: false, keys: "", parts: [PLAIN; 3] },
+        Slot { name: "internal", number: 1, node: "i", v6: false, keys: "import: routers", parts: [PLAIN; 3] },
     ],
     rows: &[
         row("eBGP session", |bed, router| both_know(bed, router, "external")),
