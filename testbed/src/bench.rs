@@ -6,6 +6,7 @@
 mod bfd;
 mod claims;
 pub(crate) mod feeder;
+pub(crate) mod http;
 pub(crate) mod metrics;
 mod notices;
 pub(crate) mod router;

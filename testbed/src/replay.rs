@@ -6,26 +6,30 @@ mod generate;
 mod mrt;
 mod table;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use model::{Asn, Family, Prefix};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::table::{Expected, Gateway, Step, messages};
 use crate::bench::feeder::{ASN, Feeder};
-use crate::bench::metrics;
 use crate::bench::router::{FEEDER, FEEDER_V6, Kind, OWN_ASN, Router, biplaned_value};
 use crate::bench::routes::Folder;
+use crate::bench::{http, metrics};
 use crate::bench::{mebibytes, program, seconds};
 use crate::cli::{grouped, table as columns};
 use crate::lab::{Interrupt, Settings};
 
 /// What takes longer than this has failed.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
+/// Most routes that the daemon lists at once.
+const LISTED: usize = 100_000;
 /// Octets of an order.
 const ORDER: usize = 1 << 20;
 
@@ -125,6 +129,10 @@ struct Run {
     expected: Expected,
     /// IPv4 routes that are there before.
     before: u64,
+    /// Routes that the daemon has in the kernel before.
+    own: u64,
+    /// The daemon's socket.
+    socket: PathBuf,
     _folder: Folder,
 }
 
@@ -141,14 +149,17 @@ impl Run {
         let mut router = Router::start(Kind::Biplaned, daemon, &folder.0, &config.to_string())?;
         let feeder = router.feed()?;
         let before = router.settled_size()?;
-        Ok(Run { router, feeder, expected: Expected::default(), before, _folder: folder })
+        let own = metrics::sum(&router.space, "biplane_routes_installed", "kind=\"route\"")?;
+        let socket = folder.0.join("socket");
+        Ok(Run { router, feeder, expected: Expected::default(), before, own, socket, _folder: folder })
     }
 
     fn part(&mut self, name: &'static str, steps: &[Step], interrupt: &Interrupt) -> Result<Part> {
         let (mut orders, mut octets, mut updates) = (Vec::new(), Vec::new(), 0);
         for step in steps {
-            self.expected.apply(step, Asn(OWN_ASN));
-            updates += messages(step, &gateways(), &mut octets)?;
+            let count = messages(step, &gateways(), &mut octets)?;
+            self.expected.apply(step, count, Asn(OWN_ASN));
+            updates += count;
             if octets.len() > ORDER {
                 orders.push(Arc::new(std::mem::take(&mut octets)));
             }
@@ -203,7 +214,8 @@ impl Run {
         }
     }
 
-    /// What is wrong, if anything: prefix by prefix in the kernel, by number in the daemon.
+    /// What is wrong, if anything: prefix by prefix in the kernel and, where the daemon shows them all, in its Loc-RIB; by
+    /// number in a larger one.
     fn judge(&self) -> Result<Option<String>> {
         let kernel = fib::read(&self.router.program, &gateways())?;
         if kernel != self.expected.routes {
@@ -221,12 +233,57 @@ impl Run {
                 some(&missing)
             )));
         }
-        let counted = |kind: &str| metrics::sum(&self.router.space, "biplane_bgp_routes", &format!("kind=\"{kind}\""));
-        let accepted = counted("accepted")?;
-        if accepted != self.expected.routes.len() as u64 {
-            return Ok(Some(format!("the daemon has accepted {accepted} routes, {} were right", kernel.len())));
+        let right = self.expected.routes.len();
+        let counted = |name: &str, labels: &str| metrics::sum(&self.router.space, name, labels);
+        // Wanted of the kernel is what the Loc-RIB has; the rest of the two is the daemon's own.
+        for (word, name, labels) in [
+            ("accepted", "biplane_bgp_routes", "kind=\"accepted\""),
+            ("told the kernel of", "biplane_routes_wanted", "kind=\"route\""),
+            ("found in the kernel", "biplane_routes_installed", "kind=\"route\""),
+        ] {
+            let count = counted(name, labels)? - if word == "accepted" { 0 } else { self.own };
+            if count != right as u64 {
+                return Ok(Some(format!("the daemon has {word} {count} routes, {right} were right")));
+            }
+        }
+        let errors = counted("biplane_bgp_update_errors_total", "attribute 2: treated as withdrawn")?;
+        if errors < self.expected.as_zero as u64 {
+            let said = self.expected.as_zero;
+            return Ok(Some(format!("the daemon has counted {errors} wrong AS paths, {said} messages had AS 0")));
+        }
+        if right < LISTED
+            && let Some((prefix, gateway)) = self.other_in_loc_rib()?
+        {
+            let words = gateway.map_or("no usable path".to_owned(), |gateway| format!("next hop {gateway}"));
+            return Ok(Some(format!("the Loc-RIB has {words} for {prefix}, unlike the kernel")));
         }
         Ok(None)
+    }
+}
+
+impl Run {
+    /// A prefix for which the Loc-RIB does not say what was said, and what it says.
+    fn other_in_loc_rib(&self) -> Result<Option<(Prefix, Option<IpAddr>)>> {
+        let page = http::get(UnixStream::connect(&self.socket)?, &format!("/v1/bgp/routes?limit={LISTED}"))?;
+        let page: Value = serde_json::from_str(&page).context("the daemon's list of routes")?;
+        let items = page.get("items").and_then(Value::as_array).context("the daemon's list of routes has no items")?;
+        let mut found: BTreeMap<Prefix, IpAddr> = BTreeMap::new();
+        // Own ones have no peer.
+        for item in items.iter().filter(|item| item["best"] == true && !item["peer"].is_null()) {
+            let parse = || Some((item["prefix"].as_str()?.parse().ok()?, item["nextHop"].as_str()?.parse().ok()?));
+            let (prefix, hop) = parse().with_context(|| format!("a route of the daemon: {item}"))?;
+            found.insert(prefix, hop);
+        }
+        let gateways = gateways();
+        for (prefix, gateway) in &self.expected.routes {
+            let (v4, v6) = gateways[*gateway];
+            let said = if prefix.family() == Family::V4 { IpAddr::V4(v4) } else { IpAddr::V6(v6) };
+            let has = found.remove(prefix);
+            if has != Some(said) {
+                return Ok(Some((*prefix, has)));
+            }
+        }
+        Ok(found.pop_first().map(|(prefix, hop)| (prefix, Some(hop))))
     }
 }
 

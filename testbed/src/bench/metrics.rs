@@ -1,11 +1,11 @@
 //! What the daemon tells of itself.
 
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::http;
 use super::space::Space;
 
 /// Where the daemon under measurement serves its metrics, inside its namespace.
@@ -26,12 +26,9 @@ pub(crate) fn sum(space: &Space, name: &str, labels: &str) -> Result<u64> {
 }
 
 fn page(space: &Space) -> Result<String> {
-    let mut stream = space.connect(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT))?;
+    let stream = space.connect(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
+    http::get(stream, "/metrics")
 }
 
 fn value(page: &str, name: &str) -> Option<f64> {

@@ -75,6 +75,20 @@ impl Router {
         Router::stage(kind, folder)?.start(binary, config)
     }
 
+    /// The same as a lone node that takes slices of 16.0.0.0/4 from the feeder and puts them into its kernel.
+    pub(crate) fn alone(kind: Kind, binary: &Path, folder: &Path) -> Result<Router> {
+        let config = match kind {
+            Kind::Biplaned => {
+                let own = json!({"cidr": "10.244.0.0/16", "nodePrefix": 24});
+                let all = json!({"cidr": "16.0.0.0/4", "nodePrefix": 24});
+                biplaned_config("bgp", folder, &json!([own, all]))
+            }
+            Kind::Bird => bird_config(),
+            Kind::Frr => frr_config(),
+        };
+        Router::start(kind, binary, folder, &config)
+    }
+
     /// The namespaces alone.
     pub(crate) fn stage(kind: Kind, folder: &Path) -> Result<Stage> {
         let (space, far) = (Space::new()?, Space::new()?);
@@ -266,7 +280,7 @@ pub(crate) fn biplaned_value(mode: &str, folder: &Path, pools: &Value) -> Value 
 }
 
 /// FRR's bgpd with zebra, all else at its defaults.
-pub(crate) fn frr_config() -> String {
+fn frr_config() -> String {
     let asn = feeder::ASN;
     format!(
         "router bgp {OWN_ASN}
@@ -279,7 +293,7 @@ pub(crate) fn frr_config() -> String {
 }
 
 /// BIRD with its kernel protocol, all else at its defaults.
-pub(crate) fn bird_config() -> String {
+fn bird_config() -> String {
     format!(
         "router id {ROUTER};
 protocol device {{ }}

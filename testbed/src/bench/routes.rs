@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use serde_json::json;
 
 use super::feeder::Table;
-use super::router::{FEEDER, Kind, Router, biplaned_config, bird_config, frr_config};
+use super::router::{FEEDER, Kind, Router};
 use super::space::Route;
 use super::{Cost, mebibytes, millis, ratio, seconds};
 use crate::cli::grouped;
@@ -68,16 +67,7 @@ pub(crate) fn compare(
 /// Announce, check, withdraw, check.
 fn once(kind: Kind, binary: &Path, table: &Arc<Table>, interrupt: &Interrupt) -> Result<[Cost; 2]> {
     let folder = Folder::new()?;
-    let config = match kind {
-        Kind::Biplaned => {
-            let own = json!({"cidr": "10.244.0.0/16", "nodePrefix": 24});
-            let all = json!({"cidr": "16.0.0.0/4", "nodePrefix": 24});
-            biplaned_config("bgp", &folder.0, &json!([own, all]))
-        }
-        Kind::Bird => bird_config(),
-        Kind::Frr => frr_config(),
-    };
-    let mut router = Router::start(kind, binary, &folder.0, &config)?;
+    let mut router = Router::alone(kind, binary, &folder.0)?;
     let feeder = router.feed()?;
     let before = router.settled_size()?;
     let full = before + table.prefixes.len() as u64;

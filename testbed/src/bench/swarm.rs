@@ -18,7 +18,7 @@ use wire::{AsPath, Attributes, Capability, Message, Negotiated, Open};
 
 use super::router::{Kind, OWN_ASN, Router, SWARM_ROUTER, biplaned_value};
 use super::routes::Folder;
-use super::{Programs, mebibytes, seconds};
+use super::{Programs, mebibytes, ratio, seconds};
 use crate::lab::Interrupt;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -43,18 +43,34 @@ pub(crate) fn compare(programs: &Programs, peers: u16, interrupt: &Interrupt) ->
     let title = format!("{peers} IBGP PEERS");
     let header = [title.as_str(), "START TO ALL ROUTES", "PEAK MEMORY", "ALL CONNECT AT ONCE", "IDLE"];
     let mut rows = vec![header.map(String::from).to_vec()];
+    let mut all = Vec::new();
     for (kind, binary) in programs.all() {
         let shown = once(kind, binary, peers, interrupt).with_context(|| kind.title())?;
-        let reached = |reached: Reached| match reached {
+        let reached = |reached: &Reached| match *reached {
             Ok(time) => seconds(time),
             Err(count) => format!("{count} after {} s", LIMIT.as_secs()),
         };
         rows.push(vec![
             kind.title().into(),
-            reached(shown.dialing),
+            reached(&shown.dialing),
             mebibytes(shown.peak),
-            reached(shown.taking),
+            reached(&shown.taking),
             shown.idle.map_or("-".into(), |share| format!("{:.2} %", share * 100.0)),
+        ]);
+        all.push((kind, shown));
+    }
+    let of = |wanted: Kind| all.iter().find(|(kind, _)| *kind == wanted).map(|(_, shown)| shown);
+    if let (Some(ours), Some(theirs)) = (of(Kind::Biplaned), of(Kind::Bird)) {
+        let times = |ours: &Reached, theirs: &Reached| match (ours, theirs) {
+            (Ok(ours), Ok(theirs)) => ratio(ours.as_secs_f64(), theirs.as_secs_f64()),
+            _ => "-".into(),
+        };
+        rows.push(vec![
+            "biplaned / BIRD 2".into(),
+            times(&ours.dialing, &theirs.dialing),
+            ratio(ours.peak as f64, theirs.peak as f64),
+            times(&ours.taking, &theirs.taking),
+            ours.idle.zip(theirs.idle).map_or("-".into(), |(ours, theirs)| ratio(ours, theirs)),
         ]);
     }
     Ok(rows)

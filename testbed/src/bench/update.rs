@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use model::{Family, Prefix};
-use serde_json::json;
 use wire::{AsPath, Attributes, Negotiated};
 
 use super::feeder::ASN;
 use super::notices::Notices;
-use super::router::{FEEDER, Kind, Router, biplaned_config, bird_config, frr_config};
+use super::router::{FEEDER, Kind, Router};
 use super::routes::Folder;
 use super::{Programs, ratio};
 use crate::lab::Interrupt;
@@ -23,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(15);
 
 /// A row per program.
 pub(crate) fn compare(programs: &Programs, samples: u32, interrupt: &Interrupt) -> Result<Vec<Vec<String>>> {
-    let header = ["ONE UPDATE TO KERNEL ROUTE", "SAMPLES", "P50", "P99", "MOST", "P50 / BIRD'S"];
+    let header = ["ONE UPDATE TO KERNEL ROUTE", "SAMPLES", "P50", "P99", "MOST", "P50 / BIRD'S", "P99 / BIRD'S"];
     let mut rows = vec![header.map(String::from).to_vec()];
     let mut all = Vec::new();
     for (kind, binary) in programs.all() {
@@ -38,27 +37,22 @@ pub(crate) fn compare(programs: &Programs, samples: u32, interrupt: &Interrupt) 
             at(100).unwrap_or_default(),
         ));
     }
-    let bird = all.iter().find(|(kind, ..)| *kind == Kind::Bird).map(|(_, _, p50, ..)| p50.as_secs_f64());
+    let bird = all.iter().find(|(kind, ..)| *kind == Kind::Bird).map(|(_, _, p50, p99, _)| (*p50, *p99));
     for (kind, count, p50, p99, most) in all {
         let micros = |time: Duration| format!("{} µs", time.as_micros());
-        let relation = bird.map_or("-".into(), |bird| ratio(p50.as_secs_f64(), bird));
-        rows.push(vec![kind.title().into(), count.to_string(), micros(p50), micros(p99), micros(most), relation]);
+        let against = |ours: Duration, theirs: Option<Duration>| {
+            theirs.map_or("-".into(), |theirs| ratio(ours.as_secs_f64(), theirs.as_secs_f64()))
+        };
+        let ratios = [against(p50, bird.map(|bird| bird.0)), against(p99, bird.map(|bird| bird.1))];
+        let row = [kind.title().into(), count.to_string(), micros(p50), micros(p99), micros(most)];
+        rows.push(row.into_iter().chain(ratios).collect());
     }
     Ok(rows)
 }
 
 fn measure(kind: Kind, binary: &Path, samples: u32, interrupt: &Interrupt) -> Result<Vec<Duration>> {
     let folder = Folder::new()?;
-    let config = match kind {
-        Kind::Biplaned => {
-            let own = json!({"cidr": "10.244.0.0/16", "nodePrefix": 24});
-            let all = json!({"cidr": "16.0.0.0/4", "nodePrefix": 24});
-            biplaned_config("bgp", &folder.0, &json!([own, all]))
-        }
-        Kind::Bird => bird_config(),
-        Kind::Frr => frr_config(),
-    };
-    let mut router = Router::start(kind, binary, &folder.0, &config)?;
+    let mut router = Router::alone(kind, binary, &folder.0)?;
     let feeder = router.feed()?;
     router.settled_size()?;
     let notices = Notices::of(&router.space)?;

@@ -215,7 +215,7 @@ mod tests {
         let steps = table(50_000);
         assert_eq!(steps, table(50_000));
         let mut expected = Expected::default();
-        steps.iter().for_each(|step| expected.apply(step, Asn(64512)));
+        steps.iter().for_each(|step| expected.apply(step, 1, Asn(64512)));
         assert_eq!(expected.routes.len() + expected.refused.len(), 50_000);
         assert!(!expected.refused.is_empty(), "some have AS 0");
         let share = 50_000 / steps.len();
@@ -237,9 +237,9 @@ mod tests {
     fn churn_changes_announces_and_withdraws() {
         let steps = table(5_000);
         let mut expected = Expected::default();
-        steps.iter().for_each(|step| expected.apply(step, Asn(64512)));
+        steps.iter().for_each(|step| expected.apply(step, 1, Asn(64512)));
         let before = expected.clone();
-        churn(&steps, 3_000).iter().for_each(|step| expected.apply(step, Asn(64512)));
+        churn(&steps, 3_000).iter().for_each(|step| expected.apply(step, 1, Asn(64512)));
         let moved =
             expected.routes.iter().filter(|(prefix, hop)| before.routes.get(prefix).is_some_and(|it| it != *hop));
         assert!(expected.routes.len() < before.routes.len() && moved.count() > 100);

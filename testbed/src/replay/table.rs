@@ -204,11 +204,13 @@ pub(super) struct Expected {
     pub(super) routes: BTreeMap<Prefix, Gateway>,
     /// Prefixes that were announced in a way that must be refused, and are still.
     pub(super) refused: std::collections::BTreeSet<Prefix>,
+    /// Messages so far with AS 0 on their path: errors that the daemon has to count.
+    pub(super) as_zero: usize,
 }
 
 impl Expected {
-    /// Takes in what is said.
-    pub(super) fn apply(&mut self, step: &Step, own: Asn) {
+    /// Takes in what is said, in so many messages.
+    pub(super) fn apply(&mut self, step: &Step, messages: usize, own: Asn) {
         match step {
             Step::Withdraw(prefixes) => {
                 for prefix in prefixes {
@@ -219,7 +221,9 @@ impl Expected {
             Step::Announce(group) => {
                 let path = path(&group.attributes);
                 // RFC 7607: AS 0 on the path makes it a withdrawal. RFC 4271 section 9.1.2: our own AS is a loop.
-                let refused = path.contains(&Asn(0)) || path.contains(&own);
+                let zero = path.contains(&Asn(0));
+                let refused = zero || path.contains(&own);
+                self.as_zero += if zero { messages } else { 0 };
                 for prefix in &group.prefixes {
                     if refused {
                         self.routes.remove(prefix);
@@ -293,13 +297,13 @@ mod tests {
             Step::Announce(Group { attributes, gateway: 0, prefixes: vec![prefix] })
         };
         let mut expected = Expected::default();
-        expected.apply(&announce(&[1, 2]), Asn(7));
+        expected.apply(&announce(&[1, 2]), 1, Asn(7));
         assert_eq!(expected.routes.len(), 1);
         for path in [[1, 0], [7, 1]] {
-            expected.apply(&announce(&path), Asn(7));
-            assert_eq!((expected.routes.len(), expected.refused.len()), (0, 1));
+            expected.apply(&announce(&path), 3, Asn(7));
+            assert_eq!((expected.routes.len(), expected.refused.len(), expected.as_zero), (0, 1, 3));
         }
-        expected.apply(&Step::Withdraw(vec![prefix]), Asn(7));
+        expected.apply(&Step::Withdraw(vec![prefix]), 1, Asn(7));
         assert!(expected.refused.is_empty());
     }
 }
