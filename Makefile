@@ -54,8 +54,9 @@ fuzz: ## every fuzz target of the repository, FUZZ_SECONDS (600) each; stops at 
 		done; \
 	done
 
-recordings: build ## record the daemons of every topology anew, for the replay test
-	BIPLANE_BIN_DIR=$(abspath $(BIN)) BIPLANE_RECORDINGS=$(abspath lib/node/tests/recordings) $(CARGO) test --locked -p biplane-testbed --test topologies
+recordings: build ## record the daemons of every topology anew, for the replay test; with BLESS=1 only bless what today's core makes of them
+	$(if $(BLESS),,BIPLANE_BIN_DIR=$(abspath $(BIN)) BIPLANE_RECORDINGS=$(abspath lib/node/tests/recordings) $(CARGO) test --locked -p biplane-testbed --test topologies --test restart)
+	BIPLANE_BLESS=1 $(CARGO) test --locked -p biplane-node --test cluster recorded_runs
 
 clean: ## remove what was built
 	$(CARGO) clean

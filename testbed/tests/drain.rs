@@ -6,7 +6,6 @@
 
 #[path = "topologies/fabric.rs"]
 mod fabric;
-#[path = "topologies/recordings.rs"]
 mod recordings;
 
 use fabric::Fabric;

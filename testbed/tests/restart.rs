@@ -18,7 +18,7 @@ use hearing::Hearing;
 use model::Plane;
 use probe::flow::Rates;
 use rustix::process::{Pid, Signal, kill_process};
-use stage::{LONG, Stage, until};
+use stage::{LONG, Stage, recordings, until};
 use testbed::cluster::Cluster;
 use testbed::lab::process::Process;
 use testbed::lab::{Interrupt, poll};
@@ -129,6 +129,7 @@ fn a_restart_below_each_router_loses_no_packet() {
             before[at] = now;
         }
     }
+    recordings::keep(&stage.lab, &PAIRS.map(|pair| pair.victim));
     println!("{:<8}{:<30}{:>8}{:>8}{:>16}", "ROUTER", "FAULT", "SENT", "LOST", "ROUTES DELETED");
     for (fault, name, sent, lost, deleted) in &rows {
         println!("{name:<8}{:<30}{sent:>8}{lost:>8}{deleted:>16}", fault.words());

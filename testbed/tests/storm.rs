@@ -12,7 +12,6 @@ mod attacker;
 mod fabric;
 #[path = "storm/nonsense.rs"]
 mod nonsense;
-#[path = "topologies/recordings.rs"]
 mod recordings;
 
 use std::io::{Read, Write};

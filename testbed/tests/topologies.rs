@@ -7,7 +7,6 @@
 
 #[path = "topologies/fabric.rs"]
 mod fabric;
-#[path = "topologies/recordings.rs"]
 mod recordings;
 #[path = "topologies/unnumbered.rs"]
 mod unnumbered;

@@ -62,8 +62,17 @@ fn an_unwanted_connection_is_rejected() {
     let conn = hand.connect(2);
     assert_eq!(hand.heard(conn), [Message::Notification(Notification::cease(wire::cease::REJECTED, ""))]);
     assert!(hand.closed.contains(&conn));
-    let stranger = hand.connect(77);
-    assert!(hand.closed.contains(&stranger) && !hand.sent.contains_key(&stranger));
+    // Strangers hear nothing, whatever they say, and nothing of them is kept.
+    let size = |hand: &Hand| format!("{:?}{:?}", hand.speaker.peers(), hand.speaker.poll_timeout()).len();
+    let before = size(&hand);
+    for _ in 0..1000 {
+        let stranger = hand.connect(77);
+        assert!(hand.closed.contains(&stranger));
+        hand.say(stranger, &Message::Open(Hand::open(65077, 77)));
+        assert!(!hand.sent.contains_key(&stranger));
+    }
+    assert_eq!(size(&hand), before);
+    assert!(hand.notices.len() < 20, "{} lines about strangers", hand.notices.len());
 }
 
 /// However a text looks, it is one line for the log; ours is cut where the RFC cuts it.

@@ -151,6 +151,48 @@ fn errors_reset_withdraw_or_pass() {
     assert_eq!(hand.speaker.sessions().0, 1);
 }
 
+/// Where the prefixes of a family cannot be told, nothing of the message can be kept: the session ends, and what it had
+/// brought goes at once.
+///
+/// Checklist: 51, 52
+#[test]
+fn mp_attributes_that_cannot_be_read_end_the_session_and_its_paths() {
+    let global = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    let attribute = |kind: u8, value: &[u8]| [&[0x80, kind, value.len() as u8], value].concat();
+    let reach = |next_hop: &[u8], nlri: &[u8]| {
+        attribute(14, &[&[0, 2, 1, next_hop.len() as u8], next_hop, &[0], nlri].concat())
+    };
+    let slice = [64, 0xfd, 0x44, 0, 0, 0, 0, 0, 9];
+    let good = reach(&global, &slice);
+    let cases = [
+        ("next hop of 15", reach(&global[..15], &slice), (3, 9)),
+        ("next hop of 0", reach(&[], &slice), (3, 9)),
+        ("prefix longer than an address", reach(&global, &[129]), (3, 10)),
+        ("prefix cut off", reach(&global, &slice[..5]), (3, 10)),
+        ("cut off before the next hop", attribute(14, &[0, 2, 1]), (3, 9)),
+        ("MP_REACH twice", [good.clone(), good.clone()].concat(), (3, 1)),
+        ("MP_UNREACH without a family", attribute(15, &[0, 2]), (3, 9)),
+        ("MP_UNREACH with a broken prefix", attribute(15, &[0, 2, 1, 200]), (3, 10)),
+        ("MP_UNREACH twice", [attribute(15, &[0, 2, 1]), attribute(15, &[0, 2, 1])].concat(), (3, 1)),
+    ];
+    for (name, broken, expected) in cases {
+        let mut hand = hand();
+        let conn = hand.establish(2, 65002);
+        hand.announce(conn, &["10.244.10.0/24"], address(2), &[65002]);
+        assert_eq!(hand.speaker.best(&prefix("10.244.10.0/24")).len(), 1);
+        let head = [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xea];
+        let attributes = [&head[..], &broken].concat();
+        let length = (23 + attributes.len()) as u16;
+        let parts =
+            [&[0xff; 16][..], &length.to_be_bytes(), &[2, 0, 0], &(attributes.len() as u16).to_be_bytes(), &attributes];
+        hand.heard(conn);
+        hand.bytes(conn, &parts.concat());
+        assert_eq!(hand.told(conn), Some(expected), "{name}");
+        assert!(hand.closed.contains(&conn), "{name}");
+        assert_eq!(hand.speaker.best(&prefix("10.244.10.0/24")).len(), 0, "{name}: its paths are gone");
+    }
+}
+
 /// Checklist: 1
 #[test]
 fn garbage_is_answered_as_the_rfc_says() {

@@ -3,10 +3,13 @@
 
 mod sim;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bgp::{Direction, Role, RoutesQuery, State};
+use bgp::{Direction, Policy, Role, RoutesQuery, State};
 use model::Asn;
+use model::policy::{PolicyConfig, Verdict};
 use sim::{Hand, Net, address, config, prefix};
 use wire::{Capability, Message};
 
@@ -108,5 +111,65 @@ fn leaks_are_not_used_and_marks_are_written() {
         });
         let marks = matches!(role, Role::Provider | Role::RouteServer | Role::Peer);
         assert_eq!(told.unwrap().only_to_customer, marks.then_some(Asn(64512)), "{role:?}");
+    }
+}
+
+/// What one neighbour told goes to another one, by a policy that lets everything through: the mark alone decides, and it is
+/// never lost on the way.
+///
+/// Checklist: 85
+#[test]
+fn the_mark_goes_down_with_the_path_and_never_up_or_across() {
+    const FIRST: Asn = Asn(65002);
+    const OURS: Asn = Asn(64512);
+    let told = |mark: Asn| Some(Some(mark));
+    let cases = [
+        // From a provider: down alone, marked by us where the provider did not.
+        (Role::Customer, None, Some(Role::Provider), told(FIRST)),
+        (Role::Customer, Some(Asn(65009)), Some(Role::Provider), told(Asn(65009))),
+        (Role::Customer, None, Some(Role::RouteServer), told(FIRST)),
+        (Role::Customer, None, Some(Role::Peer), None),
+        (Role::Customer, None, Some(Role::Customer), None),
+        (Role::Customer, None, Some(Role::RouteServerClient), None),
+        (Role::Customer, None, None, told(FIRST)),
+        // From a peer and from a route server as well.
+        (Role::Peer, Some(FIRST), Some(Role::Provider), told(FIRST)),
+        (Role::Peer, Some(FIRST), Some(Role::Peer), None),
+        (Role::RouteServerClient, None, Some(Role::Customer), None),
+        // From a customer: everywhere, with our mark where the way is down or across.
+        (Role::Provider, None, Some(Role::Provider), told(OURS)),
+        (Role::Provider, None, Some(Role::Peer), told(OURS)),
+        (Role::Provider, None, Some(Role::Customer), Some(None)),
+        (Role::Provider, None, Some(Role::RouteServerClient), Some(None)),
+        // A leak goes nowhere.
+        (Role::Provider, Some(Asn(65009)), Some(Role::Provider), None),
+        (Role::Peer, Some(Asn(65009)), Some(Role::Provider), None),
+    ];
+    let all = PolicyConfig { rules: Vec::new(), default: Verdict::Accept };
+    let all = Arc::new(Policy::new("all", &all, &BTreeMap::new(), &sim::pools()));
+    for (from, mark, to, expected) in cases {
+        let mut config = config(1, OURS.0, &[(2, FIRST.0), (3, 65003)]);
+        config.peers[0].role = Some(from);
+        config.peers[1].role = to;
+        config.peers[1].export = Some(all.clone());
+        config.peers.iter_mut().for_each(|peer| peer.passive = true);
+        let mut hand = Hand::new(config);
+        let (first, second) = (hand.establish(2, FIRST.0), hand.establish(3, 65003));
+        hand.heard(second);
+        let attributes = wire::Attributes {
+            as_path: wire::AsPath::sequence([FIRST]),
+            only_to_customer: mark,
+            ..wire::Attributes::default()
+        };
+        let one = [(prefix("10.244.9.0/24"), 0)];
+        for bytes in wire::encode_announce(&one, address(2), None, &attributes, &hand.negotiated).unwrap() {
+            hand.bytes(first, &bytes);
+        }
+        hand.wait(1);
+        let heard = hand.heard(second).into_iter().find_map(|message| match message {
+            Message::Update(update) if update.announced.iter().any(|nlri| nlri.prefix == one[0].0) => update.attributes,
+            _ => None,
+        });
+        assert_eq!(heard.map(|attributes| attributes.only_to_customer), expected, "{from:?} {mark:?} {to:?}");
     }
 }

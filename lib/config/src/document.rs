@@ -42,6 +42,18 @@ pub(crate) fn config(given: &Json) -> Result<Config, serde_json::Error> {
     serde_json::from_value(document)
 }
 
+/// A configuration as serde wrote it, maybe by an older program, with what is built in for every key that it lacks.
+pub fn completed(stored: &Json) -> Json {
+    let mut whole = serde_json::to_value(Config::minimal(Plane::Overlay, Vec::new())).unwrap_or_default();
+    overlay(&mut whole, stored);
+    for peer in items(&mut whole["bgp"]["peers"]) {
+        let mut complete = peer_built_in();
+        overlay(&mut complete, peer);
+        *peer = complete;
+    }
+    whole
+}
+
 /// A peer's defaults.
 pub(crate) fn peer_built_in() -> Json {
     let mut peer = session_built_in();

@@ -144,6 +144,16 @@ const VXLAN: &[Field] = &[
     leaf("vni", Leaf::Int { min: 1, max: model::Vni::MAX as u64, unit: "" }, "VXLAN network identifier."),
     leaf("port", PORT, "UDP port."),
     leaf("mtu", MTU, "MTU of the link; derived from the underlay if absent."),
+    leaf(
+        "txChecksumOffload",
+        Leaf::Bool,
+        "Leave checksums inside the tunnel to the hardware; false where its checksums are broken.",
+    ),
+    leaf(
+        "acceptFrom",
+        Leaf::Word(&["nodes", "any"]),
+        "Whose frames are taken: nodes of the cluster (by underlay address), or anybody's.",
+    ),
 ];
 
 const BGP: &[Field] = &[

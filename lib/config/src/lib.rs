@@ -20,7 +20,7 @@ mod schema;
 mod tests;
 mod tree;
 
-pub use document::document;
+pub use document::{completed, document};
 pub use error::{Error, Errors};
 pub use model::config::Config;
 pub use schema::schema;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::bfd::BfdProfile;
-use model::config::{BgpSessionConfig, CniPlugin, StoreConfig};
+use model::config::{AcceptFrom, BgpSessionConfig, CniPlugin, StoreConfig};
 use model::{Asn, Plane};
 use serde_json::json;
 
@@ -61,7 +61,7 @@ pools:
   - cidr: 10.0.0.0/8
     nodePrefix: 24
   - {cidr: "fd44::/48", nodePrefix: 64}
-vxlan: {vni: 5, port: 8472, mtu: 1400}
+vxlan: {vni: 5, port: 8472, mtu: 1400, txChecksumOffload: false, acceptFrom: any}
 bgp:
   localAsn: 4200000001
   routerId: 192.0.2.9
@@ -151,6 +151,7 @@ api: {socket: /run/b.sock}
         ["10.0.0.0/8 (/24 a node)", "fd44::/48 (/64 a node)"]
     );
     assert_eq!((c.vxlan.vni.number(), c.vxlan.port, c.vxlan.mtu), (5, 8472, Some(1400)));
+    assert_eq!((c.vxlan.tx_checksum_offload, c.vxlan.accept_from), (false, AcceptFrom::Any));
     assert_eq!((c.bgp.local_asn, c.bgp.port, c.bgp.mesh), (Asn(4_200_000_001), 1179, false));
     assert_eq!(c.bgp.router_id.unwrap().to_string(), "192.0.2.9");
     assert_eq!((c.bgp.hold_time, c.bgp.stale_time), (Duration::from_secs(9), Some(Duration::ZERO)));
@@ -313,7 +314,7 @@ fn keys() {
             &with("mode: bgp\nvxlan:\n  prot: 1\n  prot: 2\n  vni: 1\n  vni: 2\n"),
             &[
                 "c.yaml:3:1: mode is given twice, first in line 1; expected once",
-                "c.yaml:5:3: unknown key `prot` in vxlan; expected one of vni, port, mtu; did you mean `port`?",
+                "c.yaml:5:3: unknown key `prot` in vxlan; expected one of vni, port, mtu, txChecksumOffload, acceptFrom; did you mean `port`?",
                 "c.yaml:6:3: vxlan.prot is given twice, first in line 5; expected once",
                 "c.yaml:8:3: vxlan.vni is given twice, first in line 7; expected once",
             ],
@@ -343,7 +344,10 @@ fn values() {
         (&with("fallback: yes\n"), &["c.yaml:3:11: fallback: `yes`; expected true or false; did you mean true?"]),
         (&with("masquerade: no\n"), &["c.yaml:3:13: masquerade: `no`; expected true or false; did you mean false?"]),
         (&with("fallback: 1\n"), &["c.yaml:3:11: fallback: 1; expected true or false"]),
-        (&with("vxlan: 4789\n"), &["c.yaml:3:8: vxlan: 4789; expected a section with keys: vni, port, mtu"]),
+        (
+            &with("vxlan: 4789\n"),
+            &["c.yaml:3:8: vxlan: 4789; expected a section with keys: vni, port, mtu, txChecksumOffload, acceptFrom"],
+        ),
         (&with("vxlan: {port: 70000}\n"), &["c.yaml:3:15: vxlan.port: 70000; expected a whole number, 1 to 65535"]),
         (&with("vxlan: {port: -1}\n"), &["c.yaml:3:15: vxlan.port: -1; expected a whole number, 1 to 65535"]),
         (

@@ -39,6 +39,10 @@ pub(crate) struct Apply<'a> {
     unanswered: HashSet<Content>,
     /// Interfaces looked up in this run.
     indexes: BTreeMap<Device, u32>,
+    /// Elements to put into the sets of VTEPs, or to take out of them, with the place of their write.
+    vteps: Vec<(usize, IpAddr)>,
+    /// Into the sets?
+    adding: bool,
 }
 
 /// A message that is not answered yet.
@@ -61,6 +65,8 @@ impl<'a> Apply<'a> {
             flight: Vec::new(),
             unanswered: HashSet::new(),
             indexes: BTreeMap::new(),
+            vteps: Vec::new(),
+            adding: false,
         }
     }
 
@@ -75,6 +81,7 @@ impl<'a> Apply<'a> {
             }
         }
         self.flush();
+        self.flush_vteps();
         self.verdicts
     }
 
@@ -85,7 +92,26 @@ impl<'a> Apply<'a> {
             Write::Replace(_, value) => (Mode::Replace, Some(value)),
             Write::Delete(_) => (Mode::Delete, None),
         };
+        let adding = value.is_some();
+        if !self.vteps.is_empty() && !(matches!(write.key(), Key::Vtep(_)) && adding == self.adding) {
+            self.flush_vteps();
+        }
         match (write.key(), value) {
+            (Key::Vtep(vtep), Some(Value::There) | None) => self.at_once(|apply| {
+                apply.adding = adding;
+                apply.vteps.push((place, *vtep));
+                Ok(())
+            }),
+            (Key::VtepTable, Some(Value::There)) => self.at_once(|_| match mode {
+                Mode::Create => nft::create_vtep_table(),
+                _ => nft::replace_vtep_table(),
+            }),
+            (Key::VtepTable, None) => self.at_once(|_| nft::delete_vtep_table()),
+            (Key::VtepFilter, Some(Value::VtepFilter(wanted))) => self.at_once(|_| match mode {
+                Mode::Create => nft::create_vtep_filter(wanted),
+                _ => nft::replace_vtep_filter(wanted),
+            }),
+            (Key::VtepFilter, None) => self.at_once(|_| nft::delete_vtep_filter()),
             (Key::Sysctl(path), Some(Value::Sysctl(text))) => self.at_once(|_| sysctl::write(path, text)),
             (Key::Sysctl(path), None) => Err(invalid(format!("sysctl {path} cannot be taken away"))),
             (Key::Masquerade, Some(Value::Masquerade(wanted))) => self.at_once(|_| match mode {
@@ -278,6 +304,17 @@ impl<'a> Apply<'a> {
     fn refuse(&mut self, place: usize, refusal: Refusal) {
         if let Some(verdict) = self.verdicts.get_mut(place) {
             *verdict = Err(refusal);
+        }
+    }
+
+    /// Writes the elements that are one behind the other, in one transaction.
+    fn flush_vteps(&mut self) {
+        let some = std::mem::take(&mut self.vteps);
+        let vteps: Vec<IpAddr> = some.iter().map(|(_, vtep)| *vtep).collect();
+        for ((place, _), verdict) in some.into_iter().zip(self.view.vteps.write(self.adding, &vteps)) {
+            if let Err(refusal) = verdict {
+                self.refuse(place, refusal);
+            }
         }
     }
 

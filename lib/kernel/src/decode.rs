@@ -335,6 +335,7 @@ mod tests {
             underlay: Device::new("eth0").unwrap(),
             mac,
             mtu: 1430,
+            tx_checksum: true,
         };
         encode::vxlan(&mut batch, 7, &Device::new("biplane.vxlan").unwrap(), &link, 2);
         batch

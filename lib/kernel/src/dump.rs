@@ -9,9 +9,9 @@ use crate::decode::{self, Neigh, Nexthop, Route};
 use crate::encode::dump as ask;
 use crate::links::Links;
 use crate::message::{Batch, Message, family_number};
-use crate::nft::{self, Table};
+use crate::nft::{self, Table, VtepTable};
 use crate::socket::{Socket, Step};
-use crate::view::{Judged, View};
+use crate::view::{Judged, OUTSIDE, View, on_our_key};
 use crate::{Error, Interest, ReadBack, sysctl};
 
 /// Everything of ours, what is in our way, every link. Order of reading: what is named before what names it.
@@ -40,7 +40,7 @@ pub(crate) fn read_back(socket: &mut Socket, view: &mut View, interest: &Interes
     }
     found.ours.extend(view.nexthops.contents().map(|content| (content.key(), Value::There)));
 
-    let mut others = Vec::new();
+    let mut others = Others::default();
     for family in Family::BOTH {
         routes_of(socket, view, family, &mut found.ours, &mut others)?;
     }
@@ -51,7 +51,7 @@ pub(crate) fn read_back(socket: &mut Socket, view: &mut View, interest: &Interes
             view.note_route(*prefix, value);
         }
     }
-    for route in &others {
+    for route in &others.in_the_way {
         found.take(view.judge_route(route));
     }
     for path in &interest.sysctls {
@@ -61,10 +61,19 @@ pub(crate) fn read_back(socket: &mut Socket, view: &mut View, interest: &Interes
     }
     let table = nft::read_table().map_err(|refusal| Error::Other(format!("nftables: {refusal}")))?;
     found.take(judge_masquerade(table));
+    let table = nft::read_vteps().map_err(|refusal| Error::Other(format!("nftables: {refusal}")))?;
+    judge_vteps(table, view).into_iter().for_each(|judged| found.take(judged));
 
-    let found = found.settle();
+    let mut found = found.settle();
+    let ours: Vec<(Key, Value)> = std::mem::take(&mut found.ours);
+    let is_ours = |key: &Key| ours.binary_search_by(|(other, _)| other.cmp(key)).is_ok();
+    view.outside.clear();
+    others.outside.iter().for_each(|route| view.note_outside(route, false));
+    found.foreign.extend(view.outside.values().filter(|foreign| is_ours(&foreign.key)).cloned());
+    found.foreign.sort();
+    found.foreign.dedup();
     view.foreign = found.foreign.iter().map(|foreign| (foreign.key.clone(), foreign.what.clone())).collect();
-    Ok(ReadBack { ours: found.ours, foreign: found.foreign, links: view.links.infos() })
+    Ok(ReadBack { ours, foreign: found.foreign, links: view.links.infos() })
 }
 
 /// The nftables table under our name.
@@ -74,6 +83,23 @@ pub(crate) fn judge_masquerade(table: Table) -> Judged {
         Table::Ours(value) => Judged::Ours(Key::Masquerade, value),
         Table::Foreign(what) => Judged::Foreign(Foreign { key: Key::Masquerade, what }),
     }
+}
+
+/// The nftables table of VTEPs; which of them there are is noted.
+pub(crate) fn judge_vteps(table: VtepTable, view: &mut View) -> Vec<Judged> {
+    let mut judged = Vec::new();
+    view.vteps.known.clear();
+    match table {
+        VtepTable::Absent => {}
+        VtepTable::Ours { table, vteps, filter } => {
+            judged.push(Judged::Ours(Key::VtepTable, table));
+            judged.extend(vteps.iter().map(|vtep| Judged::Ours(Key::Vtep(*vtep), Value::There)));
+            judged.extend(filter.map(|filter| Judged::Ours(Key::VtepFilter, filter)));
+            view.vteps.known = vteps;
+        }
+        VtepTable::Foreign(what) => judged.push(Judged::Foreign(Foreign { key: Key::VtepTable, what })),
+    }
+    judged
 }
 
 #[derive(Default)]
@@ -146,6 +172,15 @@ fn neighbours(socket: &mut Socket, family: u8, index: u32) -> Result<Vec<Neigh>,
     })
 }
 
+/// Routes of others.
+#[derive(Default)]
+struct Others {
+    /// Inside the pools, or on a key that may be ours.
+    in_the_way: Vec<Route>,
+    /// Elsewhere, at most [`OUTSIDE`].
+    outside: Vec<Route>,
+}
+
 /// Routes of ours, and those of others that may be in our way; the rest is not kept, it may be a full table. Of ours
 /// there may be a million as well: they are judged as they come, and neighbours that lead to the same place share it.
 fn routes_of(
@@ -153,13 +188,14 @@ fn routes_of(
     view: &View,
     family: Family,
     ours: &mut Vec<(Key, Value)>,
-    others: &mut Vec<Route>,
+    others: &mut Others,
 ) -> Result<(), Error> {
-    let before = (ours.len(), others.len());
+    let before = (ours.len(), others.in_the_way.len(), others.outside.len());
     socket.dump("routes", ask::routes(family), |step| match step {
         Step::Restart => {
             ours.truncate(before.0);
-            others.truncate(before.1);
+            others.in_the_way.truncate(before.1);
+            others.outside.truncate(before.2);
         }
         Step::Item(message) => {
             let Some(route) = decode::route(message, Owner::TABLE) else { return };
@@ -170,8 +206,10 @@ fn routes_of(
                     let same = ours.last().map(|(_, last)| last).filter(|last| **last == value).cloned();
                     ours.push((key, same.unwrap_or(value)));
                 }
-            } else if view.interest.pools.iter().any(|pool| pool.covers(&route.prefix)) {
-                others.push(route);
+            } else if on_our_key(&route) || view.interest.pools.iter().any(|pool| pool.covers(&route.prefix)) {
+                others.in_the_way.push(route);
+            } else if View::is_made_by_somebody(&route) && others.outside.len() < OUTSIDE {
+                others.outside.push(route);
             }
         }
     })

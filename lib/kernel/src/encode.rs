@@ -172,6 +172,9 @@ pub(crate) fn interface_address(batch: &mut Batch, sequence: u32, mode: Mode, in
     batch.end();
 }
 
+/// Where the ports begin and end that outer datagrams come from, by the flow inside.
+const SOURCE_PORTS: [u16; 2] = [49152, 65535];
+
 /// Makes the VXLAN link, down.
 pub(crate) fn vxlan(batch: &mut Batch, sequence: u32, device: &Device, link: &VxlanLink, underlay: u32) {
     batch.begin(RTM_NEWLINK, ACK | CREATE | EXCL, sequence, &ifinfomsg(0, 0, 0));
@@ -180,6 +183,11 @@ pub(crate) fn vxlan(batch: &mut Batch, sequence: u32, device: &Device, link: &Vx
     batch.put(IFLA_ADDRESS, &link.mac.0);
     vxlan_info(batch, link, underlay, |data| {
         data.put(VXLAN_PORT, &link.port.to_be_bytes());
+        // RFC 7348 section 5: source ports from the dynamic range; reserved bits are ignored on receipt. A kernel before 6.14
+        // drops frames that have any, and does not know the attribute.
+        let [low, high] = SOURCE_PORTS.map(u16::to_be_bytes);
+        data.put(VXLAN_PORT_RANGE, &[low, high].concat());
+        data.put(VXLAN_RESERVED_BITS, &[0; 8]);
         if link.local.is_ipv6() {
             // Senders may leave the UDP checksum out over IPv6 too (RFC 6935).
             data.put_u8(VXLAN_ZERO_CSUM6_RX, 1);

@@ -16,6 +16,7 @@ mod decode;
 mod dump;
 mod encode;
 mod error;
+mod ethtool;
 mod event;
 mod kernel;
 mod link;

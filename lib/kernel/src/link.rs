@@ -10,7 +10,7 @@ use crate::links::{Links, describe};
 use crate::message::Batch;
 use crate::socket::Socket;
 use crate::view::View;
-use crate::{dump, sysctl};
+use crate::{dump, ethtool, sysctl};
 
 /// Makes or changes the link.
 pub(crate) fn write(
@@ -63,7 +63,9 @@ fn create(socket: &mut Socket, view: &mut View, links: &Links, device: &Device, 
         return Err(Refusal { errno: libc::ENODEV, message: format!("link {device} went away while it was made") });
     };
     settle_sysctls(device);
-    if let Err(refusal) = send(socket, |batch, sequence| encode::link_up(batch, sequence, made.index)) {
+    let up = settle_offload(device, wanted)
+        .and_then(|()| send(socket, |batch, sequence| encode::link_up(batch, sequence, made.index)));
+    if let Err(refusal) = up {
         // A link that cannot be set up is none: whoever makes it again finds the name free.
         let _ = send(socket, |batch, sequence| encode::delete_link(batch, sequence, made.index));
         return Err(explain(refusal, links, device, wanted));
@@ -71,7 +73,7 @@ fn create(socket: &mut Socket, view: &mut View, links: &Links, device: &Device, 
     Ok(())
 }
 
-/// In place: MTU, MAC, learning, the local address within its family, the underlay device, up. What else differs needs
+/// In place: MTU, MAC, learning, checksum offload, the local address within its family, the underlay device, up. What else differs needs
 /// a new link, and what stood on the old one goes with it.
 fn replace(
     socket: &mut Socket,
@@ -94,6 +96,7 @@ fn replace(
         };
         if changed.is_ok() {
             settle_sysctls(device);
+            settle_offload(device, wanted)?;
             if !link.is_up() {
                 view.nexthops_known = false;
             }
@@ -145,6 +148,15 @@ fn settle_sysctls(device: &Device) {
         if !settled && let Err(refusal) = sysctl::write(&path, value) {
             tracing::debug!(%path, %refusal, "not set");
         }
+    }
+}
+
+fn settle_offload(device: &Device, wanted: &VxlanLink) -> Verdict {
+    match ethtool::tx_checksum(device) {
+        Ok(on) if on == wanted.tx_checksum => Ok(()),
+        // A kernel that cannot tell has it on.
+        Err(_) if wanted.tx_checksum => Ok(()),
+        _ => ethtool::set_tx_checksum(device, wanted.tx_checksum),
     }
 }
 

@@ -8,6 +8,7 @@ use model::Vni;
 use model::kernel::{Device, LinkInfo, Value, VxlanLink};
 
 use crate::decode::{Address, Link, Vxlan};
+use crate::ethtool;
 
 /// Devices whose names tell of another network plugin's overlay.
 const KNOWN_OVERLAYS: [&str; 6] =
@@ -113,7 +114,9 @@ impl Links {
             _ if !link.is_up() => other("a VXLAN link that is down"),
             _ => {
                 let (port, mtu) = (vxlan.port, link.mtu);
-                Some(Value::Link(Arc::new(VxlanLink { vni, port, local, underlay, mac, mtu })))
+                // No message tells of it; a device that has just gone is told as such by the next one.
+                let tx_checksum = ethtool::tx_checksum(&link.device).unwrap_or(true);
+                Some(Value::Link(Arc::new(VxlanLink { vni, port, local, underlay, mac, mtu, tx_checksum })))
             }
         }
     }

@@ -66,6 +66,9 @@ impl View {
                     self.own.remove(&route.prefix);
                     news.changed.insert(key.clone(), None);
                 }
+                if judged == Judged::Nothing {
+                    self.note_outside(&route, gone);
+                }
                 if gone {
                     self.foreign_went(&key, news);
                 } else if let Judged::Foreign(foreign) = judged {

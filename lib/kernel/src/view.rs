@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::kernel::{Device, Foreign, Key, Value, Via, VxlanLink};
+use model::kernel::{Device, Foreign, Key, Refusal, Value, Via, VxlanLink, Write};
 use model::{MacAddr, Owner, Prefix};
 
 use crate::Interest;
 use crate::decode::{self, Address, Link, Neigh, Route, kind_name, protocol_name};
 use crate::links::{Links, describe, overlay_of_others};
 use crate::nexthops::{Content, Nexthops};
+use crate::nft::Vteps;
 use crate::uapi::*;
+
+/// Hosts have a few routes of their own; a daemon beside us may have a full table, of which nobody can be told one by one.
+pub(crate) const OUTSIDE: usize = 1024;
 
 /// The kernel as last seen.
 #[derive(Debug)]
@@ -27,6 +31,9 @@ pub(crate) struct View {
     /// Preferred sources of our routes: an address that goes takes its routes along without telling.
     pub(crate) sources: BTreeSet<IpAddr>,
     pub(crate) foreign: BTreeMap<Key, String>,
+    /// Routes of others outside the pools, as far as they are kept: worth a word where one of ours has the same prefix.
+    pub(crate) outside: BTreeMap<Prefix, Foreign>,
+    pub(crate) vteps: Vteps,
     pub(crate) wanted_link: Option<Arc<VxlanLink>>,
     /// Whether this kernel keeps `IFA_PROTO` (Linux 5.18).
     pub(crate) marks_addresses: bool,
@@ -52,6 +59,8 @@ impl View {
             own: BTreeSet::new(),
             sources: BTreeSet::new(),
             foreign: BTreeMap::new(),
+            outside: BTreeMap::new(),
+            vteps: Vteps::default(),
             wanted_link: None,
             marks_addresses: true,
         }
@@ -78,12 +87,17 @@ impl View {
         route.protocol == Owner::MARK && on_our_key(route)
     }
 
-    /// Is this route of others worth a word: inside the pools, not made by the kernel for an address, not to a pod here?
+    /// Is this route of others worth a word: inside the pools or on our key, not made by the kernel for an address, not to a
+    /// pod here?
     pub(crate) fn is_in_the_way(&self, route: &Route) -> bool {
-        route.protocol != RTPROT_KERNEL
-            && !matches!(route.kind, 2..=5)
-            && self.interest.pools.iter().any(|pool| pool.covers(&route.prefix))
+        Self::is_made_by_somebody(route)
+            && (on_our_key(route) || self.interest.pools.iter().any(|pool| pool.covers(&route.prefix)))
             && !self.leads_to_own_pod(route)
+    }
+
+    /// Not the kernel's own for an address, nor local, broadcast, anycast or multicast.
+    pub(crate) fn is_made_by_somebody(route: &Route) -> bool {
+        route.protocol != RTPROT_KERNEL && !matches!(route.kind, 2..=5)
     }
 
     /// The `ptp` plugin makes a host route to each pod of this node.
@@ -96,12 +110,35 @@ impl View {
         if Self::is_our_route(route) {
             return Judged::Ours(Key::Route(route.prefix), self.route_value(route));
         }
-        if self.is_in_the_way(route) {
-            let what =
-                format!("protocol {}, metric {}, {}", protocol_name(route.protocol), route.metric, self.way(route));
-            return Judged::Foreign(Foreign { key: Key::Route(route.prefix), what });
+        if self.is_in_the_way(route) { Judged::Foreign(self.foreign_route(route)) } else { Judged::Nothing }
+    }
+
+    /// Keeps the picture of routes outside the pools up with one of them.
+    pub(crate) fn note_outside(&mut self, route: &Route, gone: bool) {
+        if gone {
+            self.outside.remove(&route.prefix);
+        } else if Self::is_made_by_somebody(route) && self.outside.len() < OUTSIDE {
+            self.outside.insert(route.prefix, self.foreign_route(route));
         }
-        Judged::Nothing
+    }
+
+    /// What others have, with another metric, at the prefixes of routes that were just made.
+    pub(crate) fn beside(&mut self, results: &[(Write, Result<(), Refusal>)]) -> Vec<Foreign> {
+        if self.outside.is_empty() {
+            return Vec::new();
+        }
+        let made = results.iter().filter_map(|result| match result {
+            (Write::Create(Key::Route(prefix), _) | Write::Replace(Key::Route(prefix), _), Ok(())) => Some(prefix),
+            _ => None,
+        });
+        let beside: Vec<Foreign> = made.filter_map(|prefix| self.outside.get(prefix)).cloned().collect();
+        self.foreign.extend(beside.iter().map(|foreign| (foreign.key.clone(), foreign.what.clone())));
+        beside
+    }
+
+    pub(crate) fn foreign_route(&self, route: &Route) -> Foreign {
+        let what = format!("protocol {}, metric {}, {}", protocol_name(route.protocol), route.metric, self.way(route));
+        Foreign { key: Key::Route(route.prefix), what }
     }
 
     fn route_value(&self, route: &Route) -> Value {

@@ -10,7 +10,7 @@ use model::Prefix;
 use model::kernel::{Key, Refusal, Value, Write};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::dump::{self, judge_masquerade};
+use crate::dump::{self, judge_masquerade, judge_vteps};
 use crate::kernel::Kernel;
 use crate::message::messages;
 use crate::nft::{self, NftWatch};
@@ -125,9 +125,15 @@ impl Watch {
         if news.sysctls {
             self.look_at_sysctls(kernel, &mut news);
         }
-        match self.nft.read() {
-            Ok(true) => look_at_masquerade(kernel, &mut news),
-            Ok(false) => {}
+        match self.nft.read(kernel.view.vteps.port()) {
+            Ok(touched) => {
+                if touched.masquerade {
+                    look_at_masquerade(kernel, &mut news);
+                }
+                if touched.vteps {
+                    look_at_vteps(kernel, &mut news);
+                }
+            }
             Err(error) => news.ask_read_back(format!("notices of nftables cannot be read: {error}")),
         }
         (news, more)
@@ -175,6 +181,31 @@ fn look_at_masquerade(kernel: &mut Kernel, news: &mut News) {
             kernel.view.foreign_went(&Key::Masquerade, news);
         }
         Err(refusal) => news.ask_read_back(format!("nftables cannot be read: {refusal}")),
+    }
+}
+
+fn look_at_vteps(kernel: &mut Kernel, news: &mut News) {
+    let table = match nft::read_vteps() {
+        Ok(table) => table,
+        Err(refusal) => return news.ask_read_back(format!("nftables cannot be read: {refusal}")),
+    };
+    let before = kernel.view.vteps.known.clone();
+    let judged = judge_vteps(table, &mut kernel.view);
+    // What is there no more, then what is.
+    let gone = before.difference(&kernel.view.vteps.known).map(|vtep| Key::Vtep(*vtep));
+    news.changed.extend(gone.chain([Key::VtepTable, Key::VtepFilter]).map(|key| (key, None)));
+    let mut foreign = None;
+    for judged in judged {
+        match judged {
+            Judged::Ours(Key::Vtep(vtep), _) if before.contains(&vtep) => {}
+            Judged::Ours(key, value) => drop(news.changed.insert(key, Some(value))),
+            Judged::Foreign(found) => foreign = Some(found),
+            Judged::Nothing => {}
+        }
+    }
+    match foreign {
+        Some(foreign) => kernel.view.foreign_came(foreign, news),
+        None => kernel.view.foreign_went(&Key::VtepTable, news),
     }
 }
 

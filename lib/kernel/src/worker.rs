@@ -243,7 +243,9 @@ impl Edge {
     fn write(&mut self, writes: Vec<Write>) {
         let results = self.kernel.apply(writes);
         self.written = Written::of(&results);
+        let beside = self.kernel.view.beside(&results);
         (self.events)(Event::Wrote(results));
+        beside.into_iter().for_each(|foreign| (self.events)(Event::Foreign(foreign)));
     }
 
     /// Tells the notices that came; `true` if there may be more.

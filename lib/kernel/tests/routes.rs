@@ -319,3 +319,66 @@ fn altered_routes_and_objects_are_seen() {
         assert!(!matches!(found(&ours.0), Some(value) if value == ours.1));
     });
 }
+
+/// Outside the pools a host has routes of its own, and those are nobody's business; unless one of ours has the same prefix,
+/// by a policy that accepts it.
+#[test]
+fn outside_the_pools_only_what_shares_a_prefix_with_ours_is_told() {
+    fresh(|| {
+        underlay();
+        let mut kernel = open();
+        run("ip route add default via 10.0.0.9 metric 100 proto static");
+        run("ip -6 route add default via fd00::9 metric 1024 proto static");
+        run("ip route add 198.51.100.0/24 via 10.0.0.9");
+        let told = |kernel: &mut kernel::Kernel| -> Vec<String> {
+            read(kernel).foreign.into_iter().map(|foreign| format!("{}: {}", foreign.key, foreign.what)).collect()
+        };
+        assert_eq!(told(&mut kernel), [""; 0]);
+        let (four, six) = (hop("10.0.0.2", "eth0"), hop("fd00::2", "eth0"));
+        done(&mut kernel, create([nexthop(four.clone()), nexthop(six.clone())]));
+        done(&mut kernel, create([route_via("0.0.0.0/0", &four), route_via("::/0", &six)]));
+        assert_eq!(
+            told(&mut kernel),
+            [
+                "route 0.0.0.0/0: protocol static, metric 100, via 10.0.0.9 dev eth0",
+                "route ::/0: protocol static, metric 1024, via fd00::9 dev eth0",
+            ]
+        );
+        // They stay when ours go, and nothing is told of them any more.
+        done(&mut kernel, delete(Key::Route(prefix("0.0.0.0/0"))));
+        done(&mut kernel, delete(Key::Route(prefix("::/0"))));
+        assert_eq!(told(&mut kernel), [""; 0]);
+        assert!(
+            run("ip route show default").contains("10.0.0.9") && run("ip -6 route show default").contains("fd00::9")
+        );
+
+        // On our very key there is one route only: ours is refused, and who has it is told.
+        run("ip route add default via 10.0.0.9 metric 1178 proto static");
+        assert_eq!(refused(&mut kernel, create([route_via("0.0.0.0/0", &four)])).errno, libc::EEXIST);
+        assert_eq!(told(&mut kernel), ["route 0.0.0.0/0: protocol static, metric 1178, via 10.0.0.9 dev eth0"]);
+    });
+}
+
+#[test]
+fn somebodys_route_beside_a_new_one_of_ours_is_told_at_once() {
+    fresh(|| {
+        underlay();
+        run("ip route add default via 10.0.0.9 metric 100 proto static");
+        let ear = worker();
+        run("ip -6 route add default via fd00::9 metric 1024 proto static");
+        let (four, six) = (hop("10.0.0.2", "eth0"), hop("fd00::2", "eth0"));
+        for (next, to, what) in [
+            (four, "0.0.0.0/0", "protocol static, metric 100, via 10.0.0.9 dev eth0"),
+            (six, "::/0", "protocol static, metric 1024, via fd00::9 dev eth0"),
+        ] {
+            ear.worker.send(kernel::Command::Write(create([nexthop(next.clone()), route_via(to, &next)])));
+            let told = ear.wait("the route beside", |event| match event {
+                kernel::Event::Foreign(foreign) => Some(foreign),
+                _ => None,
+            });
+            assert_eq!((told.key, &*told.what), (Key::Route(prefix(to)), what));
+        }
+        run("ip route del default metric 100");
+        assert!(ear.wait_read_back().contains("0.0.0.0/0 went away"));
+    });
+}

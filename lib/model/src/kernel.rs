@@ -1,7 +1,7 @@
 //! Kernel objects that Biplane wants or finds, keyed as the kernel keys them.
 //!
 //! [`Key`] and [`Value`] are two halves of one object. The order of [`Key`]'s variants is the order of making:
-//! sysctl, link, address, FDB, neighbour, nexthop, nexthop group, masquerade, route; breaking goes in reverse
+//! sysctl, VTEPs and their filter, link, address, FDB, neighbour, nexthop, nexthop group, masquerade, route; breaking goes in reverse
 //! (facts: an FDB entry 5 ms after its route cost 3,777 of 80,000 packets).
 
 use std::borrow::Borrow;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MacAddr, Prefix, Vni};
+use crate::{MacAddr, Owner, Prefix, Vni};
 
 /// Name of a network interface, 1 to 15 bytes. Objects name devices, never indexes: an index dies with its link.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,6 +79,13 @@ pub struct VxlanLink {
     pub mac: MacAddr,
     /// MTU of the link: the underlay's less 50 (IPv4 outer) or 70 (IPv6 outer), unless configured.
     pub mtu: u32,
+    /// Checksums of what is inside may be left to the underlay's hardware (`tx-checksumming` of ethtool).
+    #[serde(default = "offloaded")]
+    pub tx_checksum: bool,
+}
+
+const fn offloaded() -> bool {
+    true
 }
 
 /// One way out: gateway and device. A nexthop object of the kernel.
@@ -166,6 +173,12 @@ pub type SysctlPath = Arc<str>;
 pub enum Key {
     /// A sysctl. Never deleted: leaving it wanted by nobody leaves it as it is.
     Sysctl(SysctlPath),
+    /// The table that holds [`Key::Vtep`] and [`Key::VtepFilter`].
+    VtepTable,
+    /// An underlay address whose VXLAN frames are taken.
+    Vtep(IpAddr),
+    /// What drops the frames of all other addresses. Behind every [`Key::Vtep`], so that no wanted frame is dropped.
+    VtepFilter,
     /// A VXLAN link, by name.
     Link(Device),
     /// An address on a device.
@@ -189,6 +202,9 @@ impl Key {
     pub const fn kind(&self) -> &'static str {
         match self {
             Key::Sysctl(_) => "sysctl",
+            Key::VtepTable => "vtepTable",
+            Key::Vtep(_) => "vtep",
+            Key::VtepFilter => "vtepFilter",
             Key::Link(_) => "link",
             Key::Address(..) => "address",
             Key::Fdb(..) => "fdb",
@@ -205,6 +221,9 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Key::Sysctl(path) => write!(f, "sysctl {path}"),
+            Key::VtepTable => write!(f, "table inet {}", Owner::NFT_VTEP_TABLE),
+            Key::Vtep(ip) => write!(f, "vtep {ip} in table inet {}", Owner::NFT_VTEP_TABLE),
+            Key::VtepFilter => write!(f, "filter of table inet {}", Owner::NFT_VTEP_TABLE),
             Key::Link(device) => write!(f, "link {device}"),
             Key::Address(device, prefix) => write!(f, "address {prefix} dev {device}"),
             Key::Fdb(device, mac) => write!(f, "fdb {mac} dev {device}"),
@@ -226,6 +245,15 @@ pub struct Masquerade {
     pub exclude: Vec<Prefix>,
 }
 
+/// Frames of this VNI on this UDP port are taken from VTEPs of the cluster alone, and no pod may send one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VtepFilter {
+    /// VXLAN network identifier.
+    pub vni: Vni,
+    /// UDP destination port, 1 to 65535.
+    pub port: u16,
+}
+
 /// The value half of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -236,8 +264,13 @@ pub enum Value {
     Link(Arc<VxlanLink>),
     /// Of [`Key::Link`]: a device of that name which is not a VXLAN link as ours are, or is down; told in words.
     OtherLink(Arc<str>),
-    /// Of [`Key::Address`], [`Key::Nexthop`] and [`Key::NexthopGroup`]: being there is all.
+    /// Of [`Key::Address`], [`Key::Nexthop`], [`Key::NexthopGroup`], [`Key::VtepTable`] and [`Key::Vtep`]: being there is
+    /// all.
     There,
+    /// Of [`Key::VtepFilter`].
+    VtepFilter(VtepFilter),
+    /// Of [`Key::VtepTable`] and [`Key::VtepFilter`] as found in the kernel when they are not what we write.
+    OtherTable(Arc<str>),
     /// Of [`Key::Fdb`]: underlay address of the node.
     Fdb(IpAddr),
     /// Of [`Key::Neighbour`]: MAC, permanent.

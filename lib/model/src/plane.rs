@@ -191,6 +191,8 @@ impl Owner {
     pub const NODE_ADDRESS_DEVICE: &'static str = "lo";
     /// Name of the nftables table (family inet).
     pub const NFT_TABLE: &'static str = "biplane";
+    /// Name of the nftables table (family inet) that says whose VXLAN frames are taken.
+    pub const NFT_VTEP_TABLE: &'static str = "biplane.vteps";
 }
 
 #[cfg(test)]

@@ -12,11 +12,13 @@ mod coordination;
 mod destinations;
 mod drain;
 mod ground;
+mod kept_out;
 mod meeting;
 mod mesh;
 mod native;
 mod peers;
 mod restart;
+mod senders;
 mod services;
 mod stats;
 mod unnumbered;
@@ -68,6 +70,7 @@ pub struct Core {
     bfd: Bfd,
     drain: Option<drain::Drain>,
     destinations: Destinations,
+    senders: senders::Senders,
     switch: Option<Switch>,
     started: Moment,
     /// Has the kernel been read back since the start?
@@ -118,6 +121,7 @@ impl Core {
             bfd: Bfd::default(),
             drain: None,
             destinations: Destinations::default(),
+            senders: senders::Senders::default(),
             switch: None,
             started: now,
             kernel_read: false,
@@ -247,6 +251,7 @@ impl Core {
         self.step_drain(now);
         self.run_native(now);
         self.refresh_destinations(now);
+        self.shut_strangers_out(now);
     }
 
     /// Does what is due once destinations are looked at.
@@ -365,12 +370,15 @@ impl Core {
                 self.read_back_due = Some((now + READ_BACK_RETRY, why));
             }
             kernel::Event::Wrote(results) => {
+                let mut refused = Vec::new();
                 for (write, result) in &results {
                     if let Err(refusal) = result {
                         self.stats.count_netlink_error(write.key().kind(), refusal.errno);
+                        refused.push(write.key().clone());
                     }
                 }
                 self.reconcile.handle_wrote(now, results);
+                self.note_kept_out(refused);
             }
             kernel::Event::Changed(key, value) => self.handle_changed(now, key, value),
             kernel::Event::Foreign(foreign) => self.reconcile.note_foreign(foreign.key, Some(foreign.what)),

@@ -11,6 +11,8 @@ mod flight_tests;
 #[cfg(test)]
 mod read_back_tests;
 mod table;
+#[cfg(test)]
+mod vtep_tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::iter::Peekable;
@@ -246,10 +248,21 @@ impl Reconcile {
         let making = self.in_flight.iter().any(|flight| !flight.taking);
         let mut batch: Vec<Write> = Vec::new();
         let linkless = self.linkless();
+        let tableless = self.tracker.actual(&Key::VtepTable).is_none();
+        let mut vteps_wait = false;
         // What is being taken away may be what something to be made would lean on.
         for key in self.tracker.to_make().take_while(|_| !taking) {
             if batch.len() == BATCH {
                 break;
+            }
+            // Elements come after their table; whoever is not let in yet must not be shut out.
+            match key {
+                Key::Vtep(_) => vteps_wait = true,
+                Key::VtepFilter if vteps_wait => continue,
+                _ => {}
+            }
+            if tableless && matches!(key, Key::Vtep(_) | Key::VtepFilter) {
+                continue;
             }
             if flies(&key) || waits(&key) || linkless.is_some_and(|refused| self.is_premature(&key, refused)) {
                 continue;
@@ -454,6 +467,15 @@ impl Reconcile {
                 self.tracker.actual(&Key::Neighbour(device.clone(), gateway)).is_none()
             }
             Key::Link(device) if *device == self.overlay => self.standing(Plane::Overlay).objects <= 1,
+            // While it is not known yet who is to be let in, the filter stays as it is and so does what it lets in.
+            Key::VtepTable => {
+                let next = self.tracker.actual_after(Some(key)).next();
+                !next.is_some_and(|(next, _)| matches!(next, Key::Vtep(_) | Key::VtepFilter))
+            }
+            Key::VtepFilter => self.tracker.desired(&Key::VtepTable).is_none(),
+            Key::Vtep(_) => {
+                self.tracker.both(&Key::VtepFilter) == (None, None) || self.tracker.desired(&Key::VtepFilter).is_some()
+            }
             _ => true,
         }
     }

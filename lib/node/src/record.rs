@@ -123,7 +123,11 @@ pub fn read(mut from: impl BufRead) -> Result<(Head, impl Iterator<Item = Result
         }
         None => return Err("line 1: not a recording of biplaned --record".to_owned()),
     }
-    let head: Head = serde_json::from_str(&line).map_err(|error| format!("line 1: {error}"))?;
+    let head = serde_json::from_str(&line).and_then(|mut head: Value| {
+        complete(&mut head);
+        serde_json::from_value::<Head>(head)
+    });
+    let head = head.map_err(|error| format!("line 1: {error}"))?;
     let mut number = 1;
     let steps = std::iter::from_fn(move || {
         let mut line = String::new();
@@ -131,10 +135,25 @@ pub fn read(mut from: impl BufRead) -> Result<(Head, impl Iterator<Item = Result
         match from.read_line(&mut line) {
             Err(error) => Some(Err(format!("line {number}: {error}"))),
             Ok(_) if !line.ends_with('\n') => None,
-            Ok(_) => Some(serde_json::from_str(&line).map_err(|error| format!("line {number}: {error}"))),
+            Ok(_) => {
+                let step = serde_json::from_str(&line).and_then(|mut step: Value| {
+                    if let Some(told) = step.pointer_mut("/event/config") {
+                        complete(told);
+                    }
+                    serde_json::from_value(step)
+                });
+                Some(step.map_err(|error| format!("line {number}: {error}")))
+            }
         }
     });
     Ok((head, steps))
+}
+
+/// A recording outlives the program that wrote it: keys of the configuration that came since have what is built in.
+fn complete(holder: &mut Value) {
+    if let Some(config) = holder.get_mut("config") {
+        *config = config::completed(config);
+    }
 }
 
 /// Where a replay went another way than the run.

@@ -10,7 +10,7 @@ mod sim;
 
 use std::time::Duration;
 
-use model::config::{BgpPeerConfig, BgpSessionConfig};
+use model::config::{AcceptFrom, BgpPeerConfig, BgpSessionConfig};
 use model::kernel::{Device, Key, Value, Via};
 use model::{Asn, PeerAs, Plane, StateName};
 use sim::World;
@@ -105,6 +105,44 @@ fn a_cluster_comes_up_switches_there_and_back_and_leaves_nothing() {
     }
 }
 
+/// Who is let in is looked at after every event by [`World::check`]; here, that strangers are shut out at all.
+#[test]
+fn strangers_are_shut_out_while_the_overlay_stands_and_where_the_operator_wants_it() {
+    for (accept_from, shut) in [(AcceptFrom::Nodes, true), (AcceptFrom::Any, false)] {
+        let mut world = World::new(13, 4, |config| config.vxlan.accept_from = accept_from);
+        settled(&mut world, Plane::Overlay);
+        let vteps = |world: &World, index: usize| {
+            let kernel = &world.nodes[index].kernel;
+            let count = kernel.keys().filter(|key| matches!(key, Key::Vtep(_))).count();
+            (kernel.contains_key(&Key::VtepFilter), count)
+        };
+        let all_are = |world: &World, state: (bool, usize)| (0..4).all(|index| vteps(world, index) == state);
+        world.run_until(MINUTE, |world| all_are(world, if shut { (true, 3) } else { (false, 0) }));
+
+        // The wish of the operator, both ways.
+        for index in 0..4 {
+            world.configure(index, |config| {
+                config.vxlan.accept_from = if shut { AcceptFrom::Any } else { AcceptFrom::Nodes };
+            });
+        }
+        world.run_until(MINUTE, |world| all_are(world, if shut { (false, 0) } else { (true, 3) }));
+        // A node that goes is shut out as well.
+        for index in 0..4 {
+            world.configure(index, |config| config.vxlan.accept_from = AcceptFrom::Nodes);
+        }
+        world.run_until(MINUTE, |world| all_are(world, (true, 3)));
+        // A killed daemon finds all as it was, and takes none of it away on the way.
+        world.kill(2);
+        world.start(2);
+        for _ in 0..400 {
+            world.run_for(Duration::from_millis(50));
+            assert!(all_are(&world, (true, 3)), "{}", world.tail());
+        }
+        world.switch(0, Plane::Native);
+        settled(&mut world, Plane::Native);
+    }
+}
+
 #[test]
 fn a_cluster_that_starts_natively_does_so() {
     let mut world = World::new(3, 4, |config| config.mode = Plane::Native);
@@ -165,6 +203,26 @@ fn daemons_killed_at_any_moment_of_a_switch_lose_nothing_and_end_alike() {
             settled(&mut world, plane);
             assert_eq!(world.routes(), routes, "seed {seed}");
         }
+    }
+}
+
+/// Read-backs, keepalives, digests and a restart go by, and no kernel is told anything that it does not know.
+///
+/// Checklist: 107
+#[test]
+fn what_is_as_wanted_is_never_written_again() {
+    for plane in Plane::BOTH {
+        let mut world = World::new(17, 4, |config| config.mode = plane);
+        settled(&mut world, plane);
+        world.run_for(MINUTE);
+        let before = (world.kernel_writes, world.read_backs);
+        world.run_for(10 * MINUTE);
+        world.kill(1);
+        world.start(1);
+        world.run_for(10 * MINUTE);
+        settled(&mut world, plane);
+        assert_eq!(world.kernel_writes, before.0, "{}", world.tail());
+        assert!(world.read_backs > before.1 + 4 * 15, "{} read-backs", world.read_backs - before.1);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::kernel::{Device, Key, Masquerade, Value, Via, VxlanLink};
+use model::kernel::{Device, Key, Masquerade, Value, Via, VtepFilter, VxlanLink};
 use model::{ClusterPool, Family, Owner, PodCidr, Prefix};
 
 /// Node-wide facts and wishes.
@@ -21,6 +21,11 @@ pub struct Ground {
     pub families: Vec<Family>,
     /// Masquerade, if it is wanted.
     pub masquerade: Option<Masquerade>,
+    /// Frames of other nodes alone are to be taken while the overlay stands; who they are is told per node
+    /// ([`crate::senders`]).
+    pub vtep_filter: bool,
+    /// [`crate::senders`] of every node are wanted, so that all others may be shut out.
+    pub senders_known: bool,
 }
 
 impl Ground {
@@ -36,7 +41,8 @@ impl Ground {
     }
 }
 
-/// The node-wide objects: sysctls, link, own addresses, the route that keeps own pod CIDRs from looping, masquerade.
+/// The node-wide objects: sysctls, link and whose frames it takes, own addresses, the route that keeps own pod CIDRs from
+/// looping, masquerade.
 pub fn ground(ground: &Ground) -> Vec<(Key, Value)> {
     let mut wanted = Vec::new();
     let mut sysctl = |path: String, value: &str| wanted.push((Key::Sysctl(path.into()), Value::Sysctl(value.into())));
@@ -53,6 +59,12 @@ pub fn ground(ground: &Ground) -> Vec<(Key, Value)> {
     }
     if let (Some(device), Some(link)) = (ground.overlay(), &ground.vxlan) {
         wanted.push((Key::Link(device), Value::Link(Arc::new(link.clone()))));
+        if ground.vtep_filter {
+            wanted.push((Key::VtepTable, Value::There));
+        }
+        if ground.vtep_filter && ground.senders_known {
+            wanted.push((Key::VtepFilter, Value::VtepFilter(VtepFilter { vni: link.vni, port: link.port })));
+        }
     }
     let holder = Device::new(Owner::NODE_ADDRESS_DEVICE);
     for cidr in &ground.own {

@@ -20,4 +20,4 @@ mod vtep;
 pub use ground::{Ground, ground, masquerade, pod_mtu, vxlan_mtu};
 pub use native::{NativePath, native_via};
 pub use route::{objects, route, route_outside};
-pub use vtep::{overlay_via, reach_of, vtep, vtep_mac};
+pub use vtep::{overlay_via, reach_of, senders, vtep, vtep_mac};

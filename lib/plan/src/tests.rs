@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use model::kernel::{Device, Key, LinkInfo, Value, Via, VxlanLink};
+use model::kernel::{Device, Key, LinkInfo, Value, Via, VtepFilter, VxlanLink};
 use model::node::BgpReach;
 use model::{Asn, ClusterPool, Family, NodeName, Owner, Prefix, Reach, Vni};
 use proptest::prelude::*;
@@ -27,7 +27,10 @@ fn overlay(local: &str) -> Ground {
             underlay: Device::new("eth0").unwrap(),
             mac: vtep_mac(&name("n1")),
             mtu: vxlan_mtu(1500, &local),
+            tx_checksum: true,
         }),
+        vtep_filter: true,
+        senders_known: true,
         underlay: vec![Device::new("eth0").unwrap()],
         unnumbered: Vec::new(),
         families: Family::BOTH.to_vec(),
@@ -74,6 +77,34 @@ fn a_ground_without_overlay_has_no_link_and_no_vteps() {
     let bare = Ground { vxlan: None, ..overlay("10.0.0.1") };
     assert!(ground(&bare).iter().all(|(key, _)| !matches!(key, Key::Link(_))));
     assert!(vtep(&bare, &reach("n2", &["10.0.0.2"])).is_empty());
+}
+
+#[test]
+fn frames_are_taken_from_all_addresses_of_a_node_that_the_link_can_hear() {
+    let remote = reach("n2", &["10.0.0.2", "fd00::2", "10.9.0.2"]);
+    let addresses = |ground: &Ground, remote: &Reach| -> Vec<String> {
+        senders(ground, remote)
+            .into_iter()
+            .map(|key| match key {
+                Key::Vtep(address) => address.to_string(),
+                other => panic!("{other}"),
+            })
+            .collect()
+    };
+    assert_eq!(addresses(&overlay("10.0.0.1"), &remote), ["10.0.0.2", "10.9.0.2"]);
+    assert_eq!(addresses(&overlay("fd00::1"), &remote), ["fd00::2"]);
+    let anybody = Ground { vtep_filter: false, ..overlay("10.0.0.1") };
+    let no_overlay = Ground { vxlan: None, ..overlay("10.0.0.1") };
+    for open in [&anybody, &no_overlay] {
+        assert_eq!(senders(open, &remote), []);
+        assert!(ground(open).iter().all(|(key, _)| !matches!(key, Key::VtepTable | Key::VtepFilter)));
+    }
+    // Strangers are shut out last.
+    let soon = Ground { senders_known: false, ..overlay("10.0.0.1") };
+    assert!(ground(&soon).contains(&(Key::VtepTable, Value::There)));
+    assert!(ground(&soon).iter().all(|(key, _)| *key != Key::VtepFilter));
+    let filter = VtepFilter { vni: Vni::new(178).unwrap(), port: 4789 };
+    assert!(ground(&overlay("10.0.0.1")).contains(&(Key::VtepFilter, Value::VtepFilter(filter))));
 }
 
 #[test]
@@ -213,6 +244,7 @@ proptest! {
             let remote = reach(&format!("m{n}"), &[&format!("10.1.{}.{}", n / 200, n % 200 + 1)]);
             let to = Prefix::new(format!("10.244.{}.0", n + 2).parse().unwrap(), 24).unwrap();
             let mut all = vtep(&g, &remote);
+            all.extend(senders(&g, &remote).into_iter().map(|key| (key, Value::There)));
             all.push(route(&g, to, overlay_via(&g, &remote).unwrap()));
             all
         }));

@@ -42,6 +42,18 @@ pub fn vtep(ground: &Ground, reach: &Reach) -> Vec<(Key, Value)> {
     ]
 }
 
+/// Addresses that frames of a remote node come from: any of its underlay addresses that our link can hear, as the node may
+/// take another for its own before we know.
+pub fn senders(ground: &Ground, reach: &Reach) -> Vec<Key> {
+    let Some(link) = ground.vxlan.as_ref().filter(|_| ground.vtep_filter) else { return Vec::new() };
+    let family = Family::of(&link.local);
+    let heard = reach.underlay.iter().chain([&reach.vtep.underlay]).filter(|address| Family::of(address) == family);
+    let mut keys: Vec<Key> = heard.map(|address| Key::Vtep(*address)).collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
 /// Where a route to a pod CIDR of the node leads on the overlay.
 pub fn overlay_via(ground: &Ground, reach: &Reach) -> Option<Via> {
     outer(ground, reach)?;

@@ -1,6 +1,9 @@
 //! A lab for one test, with the real daemon and command line in it.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "../recordings/mod.rs"]
+pub mod recordings;
+
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -45,7 +48,7 @@ impl Stage {
         let settings = Settings {
             labs: folder.path().join("labs"),
             program: vec![env!("CARGO_BIN_EXE_biplane-lab").into()],
-            path: vec![binaries()],
+            path: recordings::path(folder.path(), binaries()),
         };
         let lab = Lab::of(&settings, file).unwrap();
         lab.deploy(Options { strict: true }, &Interrupt::default(), &|line| println!("{line}")).unwrap();

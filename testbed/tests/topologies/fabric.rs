@@ -40,10 +40,7 @@ impl Fabric {
         let settings = Settings {
             labs: labs.path().join("labs"),
             program: vec![env!("CARGO_BIN_EXE_biplane-lab").into()],
-            path: match recordings::folder() {
-                Some(_) => vec![recordings::recording_program(labs.path(), &binaries()), binaries()],
-                None => vec![binaries()],
-            },
+            path: recordings::path(labs.path(), binaries()),
         };
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("topologies/{name}.clab.yml"));
         let lab = Lab::of(&settings, &file).unwrap();
@@ -173,11 +170,9 @@ impl Fabric {
         );
         println!("{line}");
         let unread: u64 = tally.streams.iter().map(|stream| stream.written.saturating_sub(stream.read)).sum();
-        if let Some(folder) = recordings::folder() {
-            for node in self.cluster().nodes() {
-                recordings::keep(&self.lab, node, &folder);
-            }
-        }
+        let cluster = self.cluster();
+        let nodes = cluster.nodes();
+        recordings::keep(&self.lab, &[&nodes[0], &nodes[nodes.len() - 1]]);
         let is_well = totals.lost + totals.duplicated + totals.stream_faults + unread == 0 && totals.sent > 0;
         assert!(is_well, "{line}, {unread} octets of streams missing\n{}", faults(&tally));
     }

@@ -1,4 +1,4 @@
-//! A rule of ours, to expressions and back.
+//! A rule of the masquerade chain, to expressions and back; and how rules are compared.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,9 +12,12 @@ use netlink_packet_netfilter::nftables::{
 /// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
 const PROTOCOL: [(Family, u8); 2] = [(Family::V4, 2), (Family::V6, 10)];
 /// `NFT_PAYLOAD_NETWORK_HEADER`.
-const NETWORK_HEADER: u32 = 1;
+pub(super) const NETWORK_HEADER: u32 = 1;
 /// `NFTA_MASQ_FLAGS` and `NF_NAT_RANGE_PROTO_RANDOM_FULLY`.
 const MASQUERADE_FLAGS: (u16, u32) = (1, 1 << 4);
+
+/// Name of the expression that counts packets.
+pub(super) const COUNTER: &str = "counter";
 
 /// One rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,20 +35,11 @@ impl Rule {
             Rule::Return(prefix) => (prefix, destination(prefix.family())),
             Rule::Masquerade(prefix) => (prefix, source(prefix.family())),
         };
-        let protocol = PROTOCOL.iter().find(|(family, _)| *family == prefix.family()).map_or(0, |(_, number)| *number);
-        let mut expressions = vec![
-            Expressions::Meta(vec![Meta::Key(MetaKey::Nfproto), Meta::DestinationRegister(Register::Reg1)]),
-            equal(vec![protocol]),
-        ];
+        let mut expressions = of_family(prefix.family()).to_vec();
         // All addresses: there is nothing to compare.
         if prefix.len() > 0 {
             let address = octets(&prefix.address());
-            expressions.push(Expressions::Payload(vec![
-                Payload::DestinationRegister(Register::Reg1),
-                Payload::Base(NETWORK_HEADER),
-                Payload::Offset(offset),
-                Payload::Len(address.len() as u32),
-            ]));
+            expressions.push(load(NETWORK_HEADER, offset, address.len() as u32));
             if prefix.len() < prefix.family().bits() {
                 expressions.push(Expressions::Bitwise(vec![
                     Bitwise::SourceRegister(Register::Reg1),
@@ -58,10 +52,7 @@ impl Rule {
             expressions.push(equal(address));
         }
         expressions.push(match self {
-            Rule::Return(_) => Expressions::Immediate(vec![
-                Immediate::DestinationRegister(Register::Verdict),
-                Immediate::Data(DataAttribute::Verdict(vec![VerdictAttribute::Code(Verdict::Return)])),
-            ]),
+            Rule::Return(_) => verdict(Verdict::Return),
             Rule::Masquerade(_) => Expressions::Other {
                 expression_type: "masq".to_owned(),
                 attributes: vec![DefaultNla::new(MASQUERADE_FLAGS.0, MASQUERADE_FLAGS.1.to_be_bytes().to_vec())],
@@ -72,22 +63,25 @@ impl Rule {
 
     /// The rule in a message of the kernel; `None` unless it is just what [`Rule::expressions`] makes of it.
     pub(super) fn read(message: &NfTablesMessage) -> Option<Rule> {
-        let NfTablesMessage::NewRule(rule) = message else { return None };
-        let found: Vec<&Expressions> = rule
-            .attributes
-            .iter()
-            .filter_map(|attribute| match attribute {
-                RuleAttribute::Expressions(list) => Some(list),
-                _ => None,
-            })
-            .flatten()
-            .map(expression)
-            .collect::<Option<_>>()?;
+        let found = expressions_of(message)?;
         let guess = guess(&found)?;
-        let ours = guess.expressions();
-        let same = ours.len() == found.len() && ours.iter().zip(found).all(|(a, b)| canonical(a) == canonical(b));
-        same.then_some(guess)
+        same(&guess.expressions(), &found).then_some(guess)
     }
+}
+
+/// What a rule in a message of the kernel does; `None` if it cannot be read.
+pub(super) fn expressions_of(message: &NfTablesMessage) -> Option<Vec<&Expressions>> {
+    let NfTablesMessage::NewRule(rule) = message else { return None };
+    let lists = rule.attributes.iter().filter_map(|attribute| match attribute {
+        RuleAttribute::Expressions(list) => Some(list),
+        _ => None,
+    });
+    lists.flatten().map(expression).collect()
+}
+
+/// Does the kernel run just these expressions?
+pub(super) fn same(ours: &[Expressions], found: &[&Expressions]) -> bool {
+    ours.len() == found.len() && ours.iter().zip(found).all(|(a, b)| canonical(a) == canonical(b))
 }
 
 /// Which rule it is, if it is one of ours: protocol, address, mask and verdict are picked from where they would be.
@@ -112,7 +106,7 @@ fn guess(found: &[&Expressions]) -> Option<Rule> {
     }
 }
 
-fn compared(attributes: &[Cmp]) -> Option<&[u8]> {
+pub(super) fn compared(attributes: &[Cmp]) -> Option<&[u8]> {
     attributes.iter().find_map(|attribute| match attribute {
         Cmp::Data(DataAttribute::Value(value)) => Some(value.as_slice()),
         _ => None,
@@ -149,8 +143,11 @@ fn canonical(expressions: &Expressions) -> (&str, Vec<(u16, Vec<u8>)>) {
         }
         Expressions::Cmp(attributes) => ("cmp", sorted(attributes)),
         Expressions::Immediate(attributes) => ("immediate", sorted(attributes)),
+        Expressions::Lookup(attributes) => ("lookup", sorted(attributes)),
         Expressions::Meta(attributes) => ("meta", sorted(attributes)),
         Expressions::Payload(attributes) => ("payload", sorted(attributes)),
+        // What it has counted is no part of the rule.
+        Expressions::Other { expression_type, .. } if expression_type == COUNTER => (COUNTER, Vec::new()),
         Expressions::Other { expression_type, attributes } => (expression_type, sorted(attributes)),
         // Nothing of ours; equal to nothing of ours.
         _ => ("", Vec::new()),
@@ -170,7 +167,34 @@ fn sorted<T: Nla>(attributes: &[T]) -> Vec<(u16, Vec<u8>)> {
     sorted
 }
 
-fn equal(value: Vec<u8>) -> Expressions {
+/// Only packets of the family pass on to the next expression.
+pub(super) fn of_family(family: Family) -> [Expressions; 2] {
+    let protocol = PROTOCOL.iter().find(|(known, _)| *known == family).map_or(0, |(_, number)| *number);
+    [meta(MetaKey::Nfproto), equal(vec![protocol])]
+}
+
+pub(super) fn meta(key: MetaKey) -> Expressions {
+    Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(Register::Reg1)])
+}
+
+/// Octets of a header into the register.
+pub(super) fn load(base: u32, offset: u32, octets: u32) -> Expressions {
+    Expressions::Payload(vec![
+        Payload::DestinationRegister(Register::Reg1),
+        Payload::Base(base),
+        Payload::Offset(offset),
+        Payload::Len(octets),
+    ])
+}
+
+pub(super) fn verdict(verdict: Verdict) -> Expressions {
+    Expressions::Immediate(vec![
+        Immediate::DestinationRegister(Register::Verdict),
+        Immediate::Data(DataAttribute::Verdict(vec![VerdictAttribute::Code(verdict)])),
+    ])
+}
+
+pub(super) fn equal(value: Vec<u8>) -> Expressions {
     Expressions::Cmp(vec![
         Cmp::SourceRegister(Register::Reg1),
         Cmp::Op(Operator::Equal),
@@ -179,14 +203,14 @@ fn equal(value: Vec<u8>) -> Expressions {
 }
 
 /// Where the source address lies in the header, in octets (RFC 791, RFC 8200).
-const fn source(family: Family) -> u32 {
+pub(super) const fn source(family: Family) -> u32 {
     match family {
         Family::V4 => 12,
         Family::V6 => 8,
     }
 }
 
-const fn destination(family: Family) -> u32 {
+pub(super) const fn destination(family: Family) -> u32 {
     match family {
         Family::V4 => 16,
         Family::V6 => 24,

@@ -79,6 +79,7 @@ pub fn vxlan(n: u8) -> VxlanLink {
         underlay: device("eth0"),
         mac: mac(n),
         mtu: 1450,
+        tx_checksum: true,
     }
 }
 

@@ -163,6 +163,11 @@ impl Destinations {
         !self.dirty.is_empty() || self.sweep_from.is_some() || self.every_node || !self.dirty_nodes.is_empty()
     }
 
+    /// Are there nodes whose VTEP objects have not been looked at yet?
+    pub(super) fn has_nodes_to_look_at(&self) -> bool {
+        self.every_node || !self.dirty_nodes.is_empty()
+    }
+
     /// How destinations are carried.
     pub(super) fn counts(&self) -> Counts {
         let stuck = self.astray.iter().find_map(|prefix| {
@@ -211,7 +216,7 @@ impl Destinations {
         }
     }
 
-    fn wake(&mut self, key: &Key) {
+    pub(super) fn wake(&mut self, key: &Key) {
         if let Some(waiting) = self.waiters.remove(key) {
             self.dirty.extend(waiting);
         }
@@ -259,6 +264,7 @@ impl Core {
                 Key::NexthopGroup(_) => self.destinations.wake(&key),
                 Key::Link(_) => self.destinations.all_dirty(),
                 Key::Sysctl(_) | Key::Address(..) | Key::Masquerade => {}
+                Key::VtepTable | Key::Vtep(_) | Key::VtepFilter => {}
             }
         }
     }
@@ -313,7 +319,9 @@ impl Core {
     fn refresh_vtep(&mut self, node: NodeName) {
         let cidrs = self.claims.nodes.get(&node);
         let claim = cidrs.and_then(|cidrs| cidrs.first()).and_then(|cidr| self.claims.all.get(cidr));
-        let reach = claim.map(|claim| &claim.reach);
+        let reach = claim.map(|claim| claim.reach.clone());
+        self.refresh_senders(&node, reach.as_ref());
+        let (cidrs, reach) = (self.claims.nodes.get(&node), reach.as_ref());
         let wanted = reach.map_or_else(Vec::new, |reach| plan::vtep(&self.ground.spec, reach));
         let gateway = reach.map(|reach| reach.vtep.gateway);
         let destinations = &mut self.destinations;
@@ -380,7 +388,7 @@ impl Core {
         let native = if !stance.stand.has(Plane::Native) {
             Err("the native plane does not stand here".to_owned())
         } else {
-            self.native_via(&paths)
+            self.native_via(&paths).map(|via| self.without_kept_out(via))
         };
         self.hold(native.as_ref().ok());
 
@@ -393,6 +401,10 @@ impl Core {
             },
             gone: Plane::BOTH.into_iter().filter(|plane| self.leads_nowhere(*plane, node, &paths)).collect(),
         };
+        // What the kernel has is a way that the peer has replaced.
+        if self.complete && native.as_ref().is_ok_and(|via| self.is_kept_out(via)) {
+            usable.gone = usable.gone.with(Plane::Native);
+        }
         // Away from a drain before its sessions close, where another way is sure.
         if stance.fallback == Some(Plane::Overlay)
             && claim.is_some()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use model::config::AcceptFrom;
 use model::kernel::{Key, LinkInfo, SysctlPath, Value, VxlanLink};
 use model::{Family, Moment, Owner, Plane};
 use plan::Ground;
@@ -16,6 +17,8 @@ pub(super) struct GroundState {
     pub(super) spec: Ground,
     wanted: BTreeMap<Key, Value>,
     pub(super) dirty: bool,
+    /// What is wanted of every node's addresses has been said.
+    pub(super) senders_known: bool,
     /// Why no ground can be planned: no underlay address, or it is on no link.
     pub(super) trouble: Option<String>,
 }
@@ -34,7 +37,8 @@ impl Core {
             return;
         }
         let spec = self.plan_ground();
-        let overlay_changed = spec.vxlan != self.ground.spec.vxlan;
+        let overlay_changed =
+            (&spec.vxlan, spec.vtep_filter) != (&self.ground.spec.vxlan, self.ground.spec.vtep_filter);
         let source_changed = spec.own != self.ground.spec.own;
         let wanted: BTreeMap<Key, Value> = plan::ground(&spec).into_iter().collect();
         for (key, value) in &wanted {
@@ -96,6 +100,7 @@ impl Core {
                 underlay: home.device.clone(),
                 mac: plan::vtep_mac(&self.identity.node),
                 mtu: self.config.vxlan.mtu.unwrap_or_else(|| plan::vxlan_mtu(home.mtu, &local)),
+                tx_checksum: self.config.vxlan.tx_checksum_offload,
             }),
         };
         let behind: Vec<_> = self.unnumbered_peers().map(|(device, _)| device.clone()).collect();
@@ -112,7 +117,14 @@ impl Core {
             .then(|| plan::masquerade(&own, &self.config.pools, &self.config.masquerade.exclude))
             .flatten();
         let unnumbered = self.without_ipv4(&own);
-        Ground { own, vxlan, underlay: devices, unnumbered, families, masquerade }
+        let vtep_filter = self.config.vxlan.accept_from == AcceptFrom::Nodes;
+        // Whoever was known by another link's family, or by no filter, is not known by this one.
+        let family = |link: &VxlanLink| Family::of(&link.local);
+        let same = vtep_filter == self.ground.spec.vtep_filter
+            && vxlan.as_ref().map(family) == self.ground.spec.vxlan.as_ref().map(family);
+        self.ground.senders_known &= same;
+        let senders_known = self.ground.senders_known;
+        Ground { own, vxlan, underlay: devices, unnumbered, families, masquerade, vtep_filter, senders_known }
     }
 
     /// Interfaces with a peer behind them that have no IPv4 address but what we give them.
@@ -155,7 +167,7 @@ impl Core {
     /// The first object of the plane's ground that is not in the kernel as wanted, in words.
     pub(super) fn ground_missing(&self, plane: Plane) -> Option<String> {
         let of_plane = |key: &Key| match (key, plane) {
-            (Key::Masquerade, _) => false,
+            (Key::Masquerade | Key::VtepTable | Key::VtepFilter, _) => false,
             (_, Plane::Overlay) => true,
             (Key::Link(_), Plane::Native) => false,
             (Key::Address(device, _), Plane::Native) => device.as_str() != Owner::VXLAN_DEVICE,

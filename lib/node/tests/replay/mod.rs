@@ -47,6 +47,20 @@ fn a_run_through_both_planes_and_a_restart_replays_to_the_same_effects() {
 }
 
 #[test]
+fn a_recording_without_keys_that_came_since_is_read_with_what_is_built_in() {
+    let mut world = World::recorded(1, 1);
+    world.run_for(Duration::from_secs(1));
+    let bytes = world.nodes[0].tapes[0].bytes();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let mut head: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let config = head["config"].as_object_mut().unwrap();
+    assert!(config.remove("masquerade").is_some() && config["vxlan"].as_object_mut().unwrap().remove("port").is_some());
+    let rest: String = text.lines().skip(1).map(|line| format!("{line}\n")).collect();
+    let old = format!("{head}\n{rest}");
+    assert_eq!(replay(old.as_bytes()).unwrap(), replay(&bytes[..]).unwrap());
+}
+
+#[test]
 fn a_replay_that_goes_another_way_says_where() {
     let mut world = World::recorded(1, 1);
     world.run_until(5 * MINUTE, |world| world.settled_on(Plane::Overlay));

@@ -99,6 +99,9 @@ pub(crate) struct World {
     recording: bool,
     pub(crate) phase_writes: u64,
     pub(crate) digest_writes: u64,
+    /// Objects that daemons had kernels write, and read-backs that they asked for.
+    pub(crate) kernel_writes: usize,
+    pub(crate) read_backs: usize,
 }
 
 /// The store, kept private in its details.
@@ -136,6 +139,8 @@ impl World {
             recording,
             phase_writes: 0,
             digest_writes: 0,
+            kernel_writes: 0,
+            read_backs: 0,
         };
         for index in 0..nodes {
             let mut config = Config::minimal(Plane::Overlay, pools.clone());
@@ -364,6 +369,7 @@ impl World {
     fn perform(&mut self, index: usize, effect: Effect) {
         match effect {
             Effect::Kernel(kernel::Command::ReadBack(_)) => {
+                self.read_backs += 1;
                 let ours = self.nodes[index].kernel.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
                 let links = self.nodes[index].links.clone();
                 self.mail(index, "kernel", Event::Kernel(kernel::Event::ReadBack { ours, foreign: Vec::new(), links }));
@@ -372,6 +378,7 @@ impl World {
                 self.nodes[index].held_writes.push(writes);
             }
             Effect::Kernel(kernel::Command::Write(writes)) => {
+                self.kernel_writes += writes.len();
                 let kernel = &mut self.nodes[index].kernel;
                 let results = writes.into_iter().map(|write| (write.clone(), write_one(kernel, &write))).collect();
                 self.mail(index, "kernel", Event::Kernel(kernel::Event::Wrote(results)));
@@ -596,6 +603,15 @@ impl World {
                         receiver.name,
                         self.tail()
                     );
+                    let from = sender.config.node.addresses[0];
+                    let let_in = receiver.kernel.contains_key(&Key::Vtep(from));
+                    assert!(
+                        let_in || !receiver.kernel.contains_key(&Key::VtepFilter),
+                        "{} sends to the overlay of {}, which drops frames of {from}\n{}",
+                        sender.name,
+                        receiver.name,
+                        self.tail()
+                    );
                 } else {
                     let gateway = hop.gateway.unwrap();
                     match gateway {
@@ -638,6 +654,7 @@ impl World {
                 });
                 let left = node.kernel.keys().any(|key| match (key, plane.other()) {
                     (Key::Link(_) | Key::Fdb(..) | Key::Neighbour(..), Plane::Overlay) => true,
+                    (Key::VtepTable | Key::Vtep(_) | Key::VtepFilter, Plane::Overlay) => true,
                     (Key::Nexthop(hop), other) => {
                         (hop.device.as_str() == Owner::VXLAN_DEVICE) == (other == Plane::Overlay)
                     }
