@@ -51,6 +51,11 @@ pub fn completed(stored: &Json) -> Json {
         overlay(&mut complete, peer);
         *peer = complete;
     }
+    for range in items(&mut whole["bgp"]["listen"]) {
+        let mut complete = range_built_in();
+        overlay(&mut complete, range);
+        *range = complete;
+    }
     whole
 }
 

@@ -149,8 +149,18 @@ pub fn read(mut from: impl BufRead) -> Result<(Head, impl Iterator<Item = Result
     Ok((head, steps))
 }
 
-/// A recording outlives the program that wrote it: keys of the configuration that came since have what is built in.
+/// A recording outlives the program that wrote it: keys of the configuration that came since have what is built in, and
+/// an address that has a key of its own is a prefix by now.
 fn complete(holder: &mut Value) {
+    if let Some(keys) = holder.get_mut("keys").and_then(Value::as_object_mut) {
+        *keys = std::mem::take(keys)
+            .into_iter()
+            .map(|(remote, generation)| match remote.parse::<std::net::IpAddr>() {
+                Ok(address) => (model::Prefix::host(address).to_string(), generation),
+                Err(_) => (remote, generation),
+            })
+            .collect();
+    }
     if let Some(config) = holder.get_mut("config") {
         *config = config::completed(config);
     }

@@ -1,5 +1,7 @@
 //! Recorded runs, fed to a core again: the same effects, without network or clock.
 
+mod recorded;
+
 use std::time::Duration;
 
 use model::Plane;
