@@ -377,6 +377,7 @@ impl Speaker {
             if let Some(range) = peer.config.range {
                 self.range_budgets.insert(range, peer.budget.clone());
             }
+            self.shared.watched_changed |= peer.config.bfd.is_some();
             self.shared.rib.leave(peer.index);
             self.peers.remove(id);
             self.busy.remove(id);

@@ -183,7 +183,8 @@ fn whom_bfd_is_to_watch() {
     mine.peers[0].local_address = Some(address(1));
     mine.peers[1].asn = Asn(65001).into();
     let mut hand = Hand::new(mine.clone());
-    let two = Watched { id: address(2).into(), local: Some(address(1)), internal: true, profile: "fast".to_owned() };
+    let two =
+        Watched { id: address(2).into(), local: Some(address(1)), far: true, least_ttl: 1, profile: "fast".to_owned() };
     assert!(hand.speaker.take_watched_changed());
     assert_eq!(hand.speaker.watched(), [two.clone()]);
     assert!(!hand.speaker.take_watched_changed());
@@ -194,13 +195,29 @@ fn whom_bfd_is_to_watch() {
     hand.speaker.handle_config(hand.now, mine.clone());
     hand.work();
     assert!(hand.speaker.take_watched_changed());
-    let three = Watched { id: address(3).into(), local: None, internal: false, profile: "slow".to_owned() };
+    let three = Watched { id: address(3).into(), local: None, far: false, least_ttl: 1, profile: "slow".to_owned() };
     assert_eq!(hand.speaker.watched(), [two.clone(), three.clone()]);
     mine.peers[1].bfd = None;
     hand.speaker.handle_config(hand.now, mine.clone());
     hand.work();
     assert_eq!(hand.speaker.watched(), [two.clone()]);
     assert!(!hand.closed.contains(&conn) && hand.told(conn).is_none());
+
+    // As far as its session may go, and not farther.
+    for (asn, multihop, ttl_security, far, least_ttl) in [
+        (65001, Some(3), None, true, 253),
+        (65001, None, Some(2), true, 254),
+        (65001, Some(1), None, false, 255),
+        (64512, None, Some(1), false, 255),
+        (64512, None, None, true, 1),
+    ] {
+        let mut mine = mine.clone();
+        mine.peers[0].asn = Asn(asn).into();
+        mine.peers[0].multihop = multihop;
+        mine.peers[0].ttl_security = ttl_security;
+        let found = Hand::new(mine).speaker.watched();
+        assert_eq!((found[0].far, found[0].least_ttl), (far, least_ttl), "{asn} {multihop:?} {ttl_security:?}");
+    }
 
     // Whoever may have no session is not watched: that we stop is no failure.
     hand.speaker.handle_peer_down(hand.now, &address(2).into(), "").unwrap();
@@ -213,5 +230,21 @@ fn whom_bfd_is_to_watch() {
     hand.speaker.handle_config(hand.now, mine.clone());
     assert_eq!(hand.speaker.watched(), [two]);
     hand.speaker.handle_terminate(hand.now);
+    assert!(hand.speaker.take_watched_changed() && hand.speaker.watched().is_empty());
+}
+
+/// A neighbour that came from a range is watched while it is there.
+#[test]
+fn dynamic_neighbours_are_watched_while_they_are_there() {
+    let mut mine = plain(config(1, 64512, &[]));
+    let mut peer = bgp::PeerConfig::new(address(0), Asn(64512));
+    peer.bfd = Some("fast".to_owned());
+    mine.ranges = vec![bgp::PeerRange { prefix: prefix("192.0.2.0/24"), limit: 8, peer }];
+    let mut hand = Hand::new(mine);
+    hand.speaker.take_watched_changed();
+    let conn = hand.establish(2, 64512);
+    assert!(hand.speaker.take_watched_changed());
+    assert_eq!(hand.speaker.watched().len(), 1);
+    hand.say(conn, &Message::Notification(Notification::cease(cease::DECONFIGURED, "")));
     assert!(hand.speaker.take_watched_changed() && hand.speaker.watched().is_empty());
 }

@@ -13,8 +13,10 @@ pub struct Watched {
     pub id: PeerId,
     /// Our end, if the configuration says which.
     pub local: Option<IpAddr>,
-    /// A peer of our AS, which may be many hops away.
-    pub internal: bool,
+    /// It may be more than one hop away: the configuration says so, or it is a peer of our AS and nothing is said.
+    pub far: bool,
+    /// Least TTL of what it sends with 255, by the number of hops that the configuration allows.
+    pub least_ttl: u8,
     /// [`crate::PeerConfig::bfd`].
     pub profile: String,
 }
@@ -25,10 +27,13 @@ impl Speaker {
         let wanted = self.peers.values().filter(|peer| peer.is_wanted(&self.shared));
         let watched = wanted.filter_map(|peer| {
             let config = &peer.config;
+            let hops = config.ttl_security.or(config.multihop);
+            let internal = !config.asn.is_external(config.local_asn.unwrap_or(self.shared.view.local_asn));
             Some(Watched {
                 id: config.id.clone(),
                 local: config.local_address,
-                internal: !config.asn.is_external(config.local_asn.unwrap_or(self.shared.view.local_asn)),
+                far: hops.map_or(internal, |hops| hops > 1),
+                least_ttl: hops.map_or(1, |hops| u8::MAX - hops.saturating_sub(1)),
                 profile: config.bfd.clone()?,
             })
         });

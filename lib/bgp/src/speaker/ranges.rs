@@ -24,6 +24,7 @@ impl Speaker {
             ));
         }
         let config = range.peer(id.clone(), None);
+        self.shared.watched_changed |= config.bfd.is_some();
         if self.peers.contains_key(id) {
             // It was configured once, and something of it is still kept.
             self.configure(now, id.clone(), config.clone(), false);

@@ -232,7 +232,7 @@ impl Core {
 /// they are told otherwise; both ends have to agree.
 fn session(watched: &bgp::Watched, profile: &BfdProfile) -> (SessionKey, SessionConfig) {
     let link_local = matches!(watched.id.address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    let multihop = profile.multihop.unwrap_or(watched.internal) && !link_local;
+    let multihop = profile.multihop.unwrap_or(watched.far) && !link_local;
     let key = SessionKey {
         peer: watched.id.address,
         device: watched.id.device.clone(),
@@ -244,7 +244,7 @@ fn session(watched: &bgp::Watched, profile: &BfdProfile) -> (SessionKey, Session
         receive: profile.min_rx,
         multiplier: profile.multiplier,
         passive: profile.passive,
-        ..SessionConfig::default()
+        min_ttl: watched.least_ttl,
     };
     (key, config)
 }
