@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Two cables, and the addresses of their ends.
 const CABLES: [[(&str, &str); 2]; 2] =
-    [[("a", "fe80::a"), ("b", "fe80::b")], [("node", "fe80::1"), ("pod", "fe80::2")]];
+    [[("left", "fe80::a"), ("right", "fe80::b")], [("node", "fe80::1"), ("pod", "fe80::2")]];
 
 fn cables() {
     for ends in CABLES {
@@ -67,15 +67,15 @@ fn two_ends_of_a_link_find_each_other() {
     in_namespace(async || {
         cables();
         let mut one = Side::new();
-        discover(&mut one, &["a"]);
+        discover(&mut one, &["left"]);
         // It is alone, and asks and tells in vain; the other one is told at once when it comes.
         one.quiet().await;
         let mut other = Side::new();
-        discover(&mut other, &["b"]);
-        assert_eq!(other.next().await, Event::Neighbour { device: device("b"), address: at("a") });
-        assert_eq!(one.next().await, Event::Neighbour { device: device("a"), address: at("b") });
+        discover(&mut other, &["right"]);
+        assert_eq!(other.next().await, Event::Neighbour { device: device("right"), address: at("left") });
+        assert_eq!(one.next().await, Event::Neighbour { device: device("left"), address: at("right") });
         // Said again, it changes nothing; on another device it is begun with anew.
-        discover(&mut one, &["a"]);
+        discover(&mut one, &["left"]);
         one.quiet().await;
     });
 }
@@ -85,32 +85,35 @@ fn two_ends_of_a_link_find_each_other() {
 fn advertisements_from_elsewhere_are_not_heard() {
     in_namespace(async || {
         cables();
-        run("ip address add fd00::b/64 dev b nodad; ip address add fe80::77/64 dev b nodad");
+        run("ip address add fd00::b/64 dev right nodad; ip address add fe80::77/64 dev right nodad");
         let mut side = Side::new();
-        discover(&mut side, &["a"]);
+        discover(&mut side, &["left"]);
         side.quiet().await;
         // Pods' links, and all others that nobody asked for.
         forge("pod", None, 255, &advertisement());
-        forge("a", None, 255, &advertisement());
+        forge("left", None, 255, &advertisement());
         // Through a router; from no link-local address; cut; with a broken option; another message.
-        forge("b", None, 254, &advertisement());
-        forge("b", Some("fd00::b"), 255, &advertisement());
-        forge("b", None, 255, &advertisement()[..12]);
-        forge("b", None, 255, &[&advertisement()[..], &[1, 0, 0, 0, 0, 0, 0, 0]].concat());
+        forge("right", None, 254, &advertisement());
+        forge("right", Some("fd00::b"), 255, &advertisement());
+        forge("right", None, 255, &advertisement()[..12]);
+        forge("right", None, 255, &[&advertisement()[..], &[1, 0, 0, 0, 0, 0, 0, 0]].concat());
         let mut other = advertisement();
         other[0] = 136;
-        forge("b", None, 255, &other);
+        forge("right", None, 255, &other);
         side.quiet().await;
-        forge("b", Some("fe80::77"), 255, &advertisement());
-        assert_eq!(side.next().await, Event::Neighbour { device: device("a"), address: "fe80::77".parse().unwrap() });
+        forge("right", Some("fe80::77"), 255, &advertisement());
+        assert_eq!(
+            side.next().await,
+            Event::Neighbour { device: device("left"), address: "fe80::77".parse().unwrap() }
+        );
         // A flood of the same is told once in a while.
         for _ in 0..500 {
-            forge("b", Some("fe80::77"), 255, &advertisement());
+            forge("right", Some("fe80::77"), 255, &advertisement());
         }
         side.quiet().await;
         // Nobody is heard any more once nothing is asked for.
         discover(&mut side, &[]);
-        forge("b", None, 255, &advertisement());
+        forge("right", None, 255, &advertisement());
         side.quiet().await;
     });
 }
@@ -119,17 +122,17 @@ fn advertisements_from_elsewhere_are_not_heard() {
 fn a_device_without_an_address_is_said_so_and_works_once_it_has_one() {
     in_namespace(async || {
         cables();
-        run("ip address flush dev a");
+        run("ip address flush dev left");
         let mut side = Side::new();
-        discover(&mut side, &["a"]);
+        discover(&mut side, &["left"]);
         let Event::DiscoveryFailed { device: on, error } = side.next().await else { panic!("it works") };
-        assert_eq!(on, device("a"));
-        assert!(error.contains("router advertisements on a: it has no IPv6 link-local address"), "{error}");
-        run("ip address add fe80::1/64 dev a nodad");
+        assert_eq!(on, device("left"));
+        assert!(error.contains("router advertisements on left: it has no IPv6 link-local address"), "{error}");
+        run("ip address add fe80::1/64 dev left nodad");
         let mut other = Side::new();
-        discover(&mut other, &["b"]);
+        discover(&mut other, &["right"]);
         let router = "fe80::1".parse().unwrap();
-        assert_eq!(other.next().await, Event::Neighbour { device: device("b"), address: router });
-        assert_eq!(side.next().await, Event::Neighbour { device: device("a"), address: at("b") });
+        assert_eq!(other.next().await, Event::Neighbour { device: device("right"), address: router });
+        assert_eq!(side.next().await, Event::Neighbour { device: device("left"), address: at("right") });
     });
 }
