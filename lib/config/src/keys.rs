@@ -337,8 +337,8 @@ const BFD_PROFILE: &[Field] = &[
     leaf(
         "multihop",
         Leaf::Bool,
-        "Over more than one hop (RFC 5883, UDP port 4784) or not (RFC 5881, port 3784); if absent, as most routers have \
-         it: over many to peers of the own AS, over one to others.",
+        "Over more than one hop (RFC 5883, UDP port 4784) or not (RFC 5881, port 3784); if absent, by the peer's \
+         multihop or ttlSecurity, and without them over many to peers of the own AS, over one to others.",
     ),
 ];
 

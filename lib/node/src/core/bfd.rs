@@ -228,8 +228,8 @@ impl Core {
     }
 }
 
-/// The session for a peer. Routers take BFD of sessions inside an AS for multihop, and of others for single hop, unless
-/// they are told otherwise; both ends have to agree.
+/// The session for a peer; both ends have to agree on its kind. Inside an AS BIRD takes multihop unless it is told
+/// `direct`, FRR only where no network is shared.
 fn session(watched: &bgp::Watched, profile: &BfdProfile) -> (SessionKey, SessionConfig) {
     let link_local = matches!(watched.id.address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let multihop = profile.multihop.unwrap_or(watched.far) && !link_local;

@@ -10,8 +10,16 @@ const NO_BFD: &str = "GoBGP 3 has no BFD";
 
 const ON: [Part; 3] = [Part::Told(&["bfd"], &[]), Part::Told(&["bfd on;"], &[]), Part::Lacks];
 
-const fn watched(name: &'static str, number: u8, node: &'static str, v6: bool) -> Slot {
-    Slot { name, number, node, v6, keys: "bfd: true", parts: ON }
+/// Multihop between neighbours: within an AS the routers differ in what they take for it, between two they are told.
+const FAR: [Part; 3] =
+    [Part::Told(&["ebgp-multihop 2", "bfd"], &[]), Part::Told(&["multihop 2;", "bfd on;"], &[]), Part::Lacks];
+
+const fn near(name: &'static str, number: u8, v6: bool) -> Slot {
+    Slot { name, number, node: "e", v6, keys: "bfd: true", parts: ON }
+}
+
+const fn far(name: &'static str, number: u8, v6: bool) -> Slot {
+    Slot { name, number, node: "e", v6, keys: "bfd: true, multihop: 2", parts: FAR }
 }
 
 const fn bfd(name: &'static str, check: fn(&Bed, Router) -> Found) -> Feature {
@@ -19,12 +27,7 @@ const fn bfd(name: &'static str, check: fn(&Bed, Router) -> Found) -> Feature {
 }
 
 pub const THEME: Theme = Theme {
-    slots: &[
-        watched("bfd", 20, "e", false),
-        watched("bfd_v6", 21, "e", true),
-        watched("bfd_far", 20, "i", false),
-        watched("bfd_far_v6", 21, "i", true),
-    ],
+    slots: &[near("bfd", 20, false), near("bfd_v6", 21, true), far("bfd_far", 22, false), far("bfd_far_v6", 23, true)],
     rows: &[
         bfd("BFD (RFC 5880), single hop (5881), IPv4", |bed, router| is_watched(bed, router, "bfd", false)),
         bfd("BFD, single hop, IPv6", |bed, router| is_watched(bed, router, "bfd_v6", false)),
