@@ -11,6 +11,8 @@
 
 #[path = "interop/bed.rs"]
 mod bed;
+#[path = "interop/configured.rs"]
+mod configured;
 #[path = "interop/features.rs"]
 mod features;
 #[path = "interop/routers.rs"]
@@ -33,7 +35,6 @@ enum Cell {
     Green(String, Duration),
     Failed(String),
     Lacks(&'static str),
-    NotBuilt,
 }
 
 #[test]
@@ -63,7 +64,6 @@ fn features_with_frr_bird_and_gobgp() {
                 }
                 Cell::Failed(why) => println!("{name}, {title}: FAILED: {why}"),
                 Cell::Lacks(why) => println!("{name}, {title}: lacking: {why}"),
-                Cell::NotBuilt => {}
             }
         }
         rows.push((feature, cells));
@@ -88,7 +88,7 @@ fn look(bed: &Bed, feature: &Feature, router: Router, began: Instant) -> Cell {
     if let Some(why) = feature.lacks[router as usize] {
         return Cell::Lacks(why);
     }
-    let Some(check) = feature.check else { return Cell::NotBuilt };
+    let Some(check) = feature.check else { return Cell::Failed("nobody looks at it".into()) };
     let at = Instant::now();
     let deadline = (began + SETTLED).max(at + PATIENCE);
     loop {
@@ -134,7 +134,6 @@ fn matrix(rows: &[(&Feature, [Cell; 3])]) -> String {
             Cell::Green(..) => "green",
             Cell::Failed(_) => "FAILED",
             Cell::Lacks(_) => "router lacks it",
-            Cell::NotBuilt => "not built",
         });
         let line = format!("{:width$}   {:16}   {:16}   {:16}", feature.name, words[0], words[1], words[2]);
         text.push_str(line.trim_end());

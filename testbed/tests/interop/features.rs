@@ -30,7 +30,7 @@ pub struct Feature {
     pub name: &'static str,
     /// Why FRR, BIRD, GoBGP lack it; `None` where they have it.
     pub lacks: [Option<&'static str>; 3],
-    /// `None`: this daemon has not got it.
+    /// `None`: all routers lack it.
     pub check: Option<fn(&Bed, Router) -> Found>,
 }
 
@@ -57,10 +57,6 @@ const ALL_HAVE: [Option<&str>; 3] = [None; 3];
 
 const fn row(name: &'static str, check: fn(&Bed, Router) -> Found) -> Feature {
     Feature { name, lacks: ALL_HAVE, check: Some(check) }
-}
-
-const fn missing(name: &'static str) -> Feature {
-    Feature { name, lacks: ALL_HAVE, check: None }
 }
 
 /// Up on both sides.
