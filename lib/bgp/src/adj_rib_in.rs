@@ -183,6 +183,18 @@ impl AdjRibIn {
             .chain(identified.map(|(path, accepted)| (*path, accepted)))
     }
 
+    /// Names the refusals anew that `why` has a reason for; one for the path's attributes is the first that is asked for,
+    /// and stays.
+    pub(crate) fn name_refusals(&mut self, why: impl Fn(&Prefix) -> Option<Refusal>) {
+        for ((prefix, _), refusal) in &mut self.refused {
+            if !matches!(refusal, Refusal::AsLoop | Refusal::ReflectedLoop)
+                && let Some(why) = why(prefix)
+            {
+                *refusal = why;
+            }
+        }
+    }
+
     /// All refused paths.
     pub(crate) fn all_refused(&self) -> impl Iterator<Item = (&PathKey, &Refusal)> {
         self.refused.iter()

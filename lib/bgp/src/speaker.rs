@@ -165,6 +165,7 @@ impl Speaker {
                 peer.ask_again(now, shared);
             }
             if on {
+                peer.name_refusals(shared);
                 peer.tell_missing_hops(now, shared);
             }
             touched.iter().for_each(|prefix| peer.touch(*prefix));

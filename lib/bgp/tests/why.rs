@@ -431,6 +431,48 @@ fn what_waits_and_what_the_session_cannot_carry_is_named() {
     assert_eq!(row(&hand, "10.244.50.0/24", 2).0, Verdict::Announced);
 }
 
+/// A policy that comes while a peer is away refuses what is kept of it; what the peer does not say again when it is back
+/// is not there, not even as refused.
+#[test]
+fn what_was_refused_while_a_peer_was_away_is_no_path_of_its_new_session() {
+    let own = |import| {
+        let mut own = config(1, AS, &[(2, 65002)]);
+        own.stale_time = Some(Duration::from_secs(600));
+        own.peers[0].import = import;
+        own
+    };
+    let mut hand = Hand::new(own(None));
+    let conn = hand.establish(2, 65002);
+    say(&mut hand, conn, 2, &[65002], |_| {});
+    hand.speaker.handle_closed(hand.now, conn, Some("connection reset by peer".to_owned()));
+    hand.work();
+    assert_eq!(of(&explain(&hand), 2).verdict, Verdict::Best, "kept");
+    let none = policy("from-2", vec![rule(None, "198.51.100.0/24", None, Then::Accept)]);
+    hand.speaker.handle_config(hand.now, own(none));
+    hand.work();
+    hand.establish(2, 65002);
+    assert_eq!(explain(&hand), vec![]);
+    let counts = hand.speaker.peers().remove(0).counts;
+    assert!(counts.values().all(|counts| counts.received == 0), "{counts:?}");
+}
+
+/// A prefix that becomes our own is refused for that from then on, also what was refused for something else before.
+#[test]
+fn a_refusal_is_named_anew_when_the_prefix_becomes_our_own() {
+    let mut own = config(1, AS, &[(2, 65002), (3, 65003)]);
+    own.peers[0].import = policy("from-2", vec![rule(None, "198.51.100.0/24", None, Then::Accept)]);
+    let mut hand = Hand::new(own);
+    let conns = [hand.establish(2, 65002), hand.establish(3, 65003)];
+    say(&mut hand, conns[0], 2, &[65002], |_| {});
+    say(&mut hand, conns[1], 3, &[65003, AS], |_| {});
+    assert_eq!(of(&explain(&hand), 2).why, "refused by policy from-2, default");
+    hand.speaker.handle_originate(hand.now, prefix(SLICE), true);
+    hand.work();
+    let told = explain(&hand);
+    assert_eq!(of(&told, 2).why, "refused: our own pod CIDR");
+    assert_eq!(of(&told, 3).why, "refused: our AS is on the AS path", "which is asked first");
+}
+
 /// What the operator should know of a peer that works stands with it, and goes when it is over.
 #[test]
 fn a_peer_has_its_warnings() {

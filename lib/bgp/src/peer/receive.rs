@@ -202,6 +202,12 @@ impl Peer {
         }
     }
 
+    /// A prefix has become our own: what was refused of it for another reason is so for this one now.
+    pub(crate) fn name_refusals(&mut self, shared: &Shared) {
+        let (import, view) = (&self.import, &shared.view);
+        self.rib_in.name_refusals(|prefix| import.refuses(view, prefix));
+    }
+
     /// We originate this prefix ourselves now.
     pub(crate) fn refuse_own(&mut self, prefix: Prefix, shared: &mut Shared) {
         let paths: Vec<_> = self.rib_in.accepted(&prefix).map(|(path, _)| path).collect();

@@ -127,6 +127,14 @@ impl Import {
         Ok(self.share(route, after))
     }
 
+    /// Why a prefix is refused whatever the policy's rules say of it.
+    pub(crate) fn refuses(&self, view: &View, prefix: &Prefix) -> Option<Refusal> {
+        match &self.policy {
+            None => view.refuse_prefix(prefix),
+            Some(_) => view.refuse_always(prefix),
+        }
+    }
+
     /// The rule that accepts it, in words; `None` without a policy, and where it is not accepted.
     pub(crate) fn accepting(&self, prefix: &Prefix, route: &Route, neighbour: (IpAddr, Asn)) -> Option<String> {
         let policy = self.policy.as_ref()?;
