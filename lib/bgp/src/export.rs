@@ -202,7 +202,11 @@ pub(crate) fn export(prefix: &Prefix, path: Offered<'_>, to: &Target, view: &Vie
     }
     if let Some(cluster) = reflects {
         attributes.originator_id = origin;
-        attributes.cluster_list.insert(0, cluster);
+        // A path of two reflectors of the new topology has two.
+        let times = if view.reflects_last { 3 } else { 1 };
+        for _ in 0..times {
+            attributes.cluster_list.insert(0, cluster);
+        }
     }
     let (next_hop, link_local) = match said.and_then(|said| said.next_hop) {
         None => next_hop(prefix.family(), path, to, reflects.is_some())?,

@@ -84,6 +84,8 @@ pub(crate) struct View {
     pub(crate) addresses: LocalAddresses,
     /// Everything that is announced says that we are about to go (RFC 8326).
     pub(crate) draining: bool,
+    /// See [`crate::SpeakerConfig::reflects_last`].
+    pub(crate) reflects_last: bool,
     /// What is learnt is told to nobody yet: this process has just taken over from another one.
     pub(crate) learnt_waits: bool,
     /// Nor is it said that it was all.
@@ -111,6 +113,7 @@ impl View {
             reflector: None,
             addresses: LocalAddresses::default(),
             draining: false,
+            reflects_last: false,
             learnt_waits: false,
             end_of_rib_waits: false,
             pools,

@@ -46,6 +46,9 @@ pub struct SpeakerConfig {
     pub host_name: Option<String>,
     /// Reflects paths between peers of our AS (RFC 4456), under this CLUSTER_ID.
     pub reflector: Option<Ipv4Addr>,
+    /// Other reflectors are to take over: of equal paths, those by them are the better ones. CLUSTER_LIST says so, by its
+    /// length (RFC 4456 section 9).
+    pub reflects_last: bool,
     /// Prefixes to announce besides own pod CIDRs, and what these are announced with; prefixes are unique (of two the
     /// last counts).
     pub originate: Vec<Origination>,
@@ -76,6 +79,7 @@ impl SpeakerConfig {
             seed: 0,
             host_name: None,
             reflector: None,
+            reflects_last: false,
             originate: Vec::new(),
         }
     }

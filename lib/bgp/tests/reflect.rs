@@ -192,6 +192,29 @@ fn a_part_changes_without_a_reset() {
     assert_eq!(net.dials.values().sum::<usize>(), 4, "nobody dialed again");
 }
 
+/// Who reflects only until others have taken over leaves the better place to them: reflector 2 takes client 4's path by
+/// reflector 3, and so has it for reflector 1, whose own is not told back to it.
+#[test]
+fn who_reflects_last_does_not_keep_others_from_taking_over() {
+    let last = |last| SpeakerConfig { reflects_last: last, ..reflector(1, &[2, 4], &[4]) };
+    for (reflects_last, expected) in [(false, 1), (true, 2)] {
+        let mut net = Net::new();
+        net.add(last(reflects_last));
+        net.add(reflector(2, &[1, 3], &[1]));
+        net.add(reflector(3, &[2, 4], &[4]));
+        net.add(config(4, AS, &[(1, AS), (3, AS)]));
+        net.until_up();
+        net.run(Duration::from_secs(5));
+        let held = net.nodes[0].speaker.routes(bgp::RoutesQuery {
+            direction: bgp::Direction::Loc,
+            prefix: Some(prefix("10.244.4.0/24")),
+            limit: 10,
+            ..bgp::RoutesQuery::default()
+        });
+        assert_eq!(held.len(), expected, "{held:#?}");
+    }
+}
+
 /// Several paths in and out, each with an identifier that stays; a withdrawal takes the one it names.
 ///
 /// Checklist: 75, 76

@@ -387,19 +387,31 @@ fn conditions_tell_when_they_last_changed() {
 /// Checklist: 90
 #[test]
 fn reflectors_come_change_and_go_and_no_packet_is_lost() {
-    for seed in 1..8 {
+    let cluster = |n: u8| Some(std::net::Ipv4Addr::new(10, 0, 0, n));
+    let (a, b) = (cluster(1), cluster(2));
+    // CLUSTER_IDs of the nodes: none; one for all, so that old and new reflectors share it; two.
+    let all = [
+        ([None; 5], [4, 4, 2, 2, 2], [2, 2, 4, 4, 2]),
+        ([a; 5], [4, 4, 2, 2, 2], [2, 2, 4, 4, 2]),
+        ([a, b, a, b, a], [3, 2, 1, 1, 1], [1, 1, 3, 2, 1]),
+    ];
+    for seed in 1..10 {
+        let (clusters, first, second) = all[seed as usize % 3];
         let mut world = World::new(seed, 5, |config| config.mode = Plane::Native);
         settled(&mut world, Plane::Native);
         assert_eq!(counts(&world), [4; 5], "a full mesh");
         let steps: [(Option<[usize; 2]>, [usize; 5]); 3] =
-            [(Some([0, 1]), [4, 4, 2, 2, 2]), (Some([2, 3]), [2, 2, 4, 4, 2]), (None, [4; 5])];
+            [(Some([0, 1]), first), (Some([2, 3]), second), (None, [4; 5])];
         for (reflectors, expected) in steps {
             let before: Vec<_> = (0..5).map(|index| uptimes(&world, index)).collect();
             let nodes = |these: [usize; 2]| these.map(|n| format!("n{n}").parse().unwrap()).to_vec();
             for index in 0..5 {
                 world.configure(index, |config| {
-                    config.bgp.reflectors = reflectors
-                        .map(|these| model::reflection::ReflectorsConfig { nodes: nodes(these), ..Default::default() });
+                    config.bgp.reflectors = reflectors.map(|these| model::reflection::ReflectorsConfig {
+                        nodes: nodes(these),
+                        cluster_id: clusters[index],
+                        ..Default::default()
+                    });
                 });
                 let wait = Duration::from_millis(world.dice.roll(1_500));
                 world.run_for(wait);

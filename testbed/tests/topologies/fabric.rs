@@ -177,6 +177,13 @@ impl Fabric {
         assert!(is_well, "{line}, {unread} octets of streams missing\n{}", faults(&tally));
     }
 
+    /// Waits until it holds.
+    pub fn comes(&self, what: &str, holds: impl Fn() -> bool) {
+        let done = poll(PATIENCE, &self.interrupt, || holds().then_some(()));
+        let stands = words(&self.cluster().stands());
+        assert!(done.is_some(), "not within {} s: {what}: {stands}", PATIENCE.as_secs());
+    }
+
     /// Waits until the daemons' own words satisfy `holds`.
     pub fn until(&self, what: &str, holds: impl Fn(&[Stand]) -> bool) {
         let cluster = self.cluster();

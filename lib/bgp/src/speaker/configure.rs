@@ -34,6 +34,8 @@ impl Speaker {
             self.shared.view.router_id = settings.router_id;
         }
         self.shared.view.reflector = settings.reflector;
+        self.shared.view.reflects_last = settings.reflects_last;
+        self.shared.look_again |= before.reflects_last != settings.reflects_last;
         let other_asns = wanted.values().filter_map(|peer| peer.local_asn).collect();
         let other_asns = std::mem::replace(&mut self.shared.view.other_asns, other_asns) != self.shared.view.other_asns;
         let pools = before.pools != settings.pools;

@@ -77,16 +77,31 @@ impl Meeting {
         self.waiting.as_ref()
     }
 
+    /// It reflects for others' sake only, until they are at home with other reflectors. Its own view must not keep these
+    /// from telling it what they have: of equal paths theirs are to be the better ones.
+    pub(super) fn reflects_last(&self) -> bool {
+        self.reflecting && !self.reflection.is_some_and(|part| part.reflects)
+    }
+
+    /// It is to reflect, and is at home where it is to.
+    fn is_settled(&self) -> bool {
+        self.home == Some(self.topology.fingerprint) && self.reflection.is_some_and(|part| part.reflects)
+    }
+
     fn lingering(&self) -> BTreeSet<NodeName> {
         self.met.difference(&self.topology.wanted).cloned().collect()
     }
 }
 
 impl Core {
-    /// CLUSTER_ID to reflect under, while this node does.
+    /// CLUSTER_ID to reflect under, while this node does. Two reflectors with one CLUSTER_ID take nothing from each other
+    /// (RFC 4456 section 8), and on the way from one topology to the next they have to: whoever is not at home yet, or
+    /// goes on for others' sake only, uses its router ID.
     pub(super) fn cluster_id(&self, router_id: Ipv4Addr) -> Option<Ipv4Addr> {
+        let meeting = &self.native.meeting;
         let configured = self.config.bgp.reflectors.as_ref().and_then(|reflectors| reflectors.cluster_id);
-        self.native.meeting.reflecting.then_some(configured.unwrap_or(router_id))
+        let configured = configured.filter(|_| meeting.is_settled());
+        meeting.reflecting.then_some(configured.unwrap_or(router_id))
     }
 
     /// Finds out who is to be met, opens what is new and closes what both ends can do without.
@@ -95,6 +110,7 @@ impl Core {
         if !dirty && self.native.meeting.next_look.is_none_or(|at| now < at) {
             return;
         }
+        let was_settled = self.native.meeting.is_settled();
         if dirty {
             self.renew_topology(now);
         }
@@ -115,6 +131,8 @@ impl Core {
         if waiting.is_none() {
             self.native.meeting.home = Some(fingerprint);
         }
+        // The CLUSTER_ID follows.
+        self.native.dirty |= self.native.meeting.is_settled() != was_settled;
         let waiting = waiting.or_else(|| self.leave(now, &lingering));
         let meeting = &mut self.native.meeting;
         let under_way = meeting.home != Some(fingerprint) || waiting.is_some();

@@ -249,6 +249,7 @@ impl Core {
         let mut settings = settings(&self.identity, &self.config, &self.underlay(), peers);
         settings.ranges = ranges;
         settings.reflector = self.cluster_id(settings.router_id.0);
+        settings.reflects_last = self.native.meeting.reflects_last();
         self.hold_back(now);
         self.native.speaker.handle_config(now, settings);
         self.let_go(now);
