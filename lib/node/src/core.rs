@@ -144,15 +144,27 @@ impl Core {
 
     /// Takes one event in and says what is to be done about it, in order.
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Effect> {
-        let mut effects = self.begin(now, event);
-        effects.extend(self.finish(now));
-        effects
+        self.take_in(now, event);
+        self.finish(now)
     }
 
-    /// The first half of [`Core::handle`]: what an event does to destinations is on its way into the kernel before
-    /// anything else is looked at. Whoever calls this calls [`Core::finish`] next.
+    /// The first half of [`Core::handle`], with the exception that routes which a peer's words make or move are on their
+    /// way into the kernel before anything else is looked at. Whoever calls this calls [`Core::finish`] next.
     pub fn begin(&mut self, now: Moment, event: Event) -> Vec<Effect> {
         let by_peer = matches!(event, Event::Peering(peering::Event::Bytes { .. }));
+        self.take_in(now, event);
+        // What is to be taken away waits: the switch may still want it.
+        if by_peer
+            && self.kernel_read
+            && self.read_back_due.is_none()
+            && let Some(batch) = self.reconcile.poll_batch(now, false)
+        {
+            self.out.push(Effect::Kernel(kernel::Command::Write(batch)));
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn take_in(&mut self, now: Moment, event: Event) {
         self.ending = matches!(event, Event::Terminate);
         match event {
             Event::Store(event) => self.handle_store(now, event),
@@ -177,15 +189,6 @@ impl Core {
             Event::Terminate => return self.handle_terminate(now),
         }
         self.work(now);
-        // What is to be taken away waits: the switch may still want it.
-        if by_peer
-            && self.kernel_read
-            && self.read_back_due.is_none()
-            && let Some(batch) = self.reconcile.poll_batch(now, false)
-        {
-            self.out.push(Effect::Kernel(kernel::Command::Write(batch)));
-        }
-        std::mem::take(&mut self.out)
     }
 
     /// The second half: what follows from the event for the switch, the cluster and people.

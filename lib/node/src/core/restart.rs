@@ -6,7 +6,7 @@ use model::kernel::Key;
 use model::{Family, Moment};
 
 use super::Core;
-use crate::event::{Effect, Level, Topic};
+use crate::event::{Level, Topic};
 
 impl Core {
     /// The first read-back is in: of which families did another process leave routes? They are what the F bit promises:
@@ -32,7 +32,7 @@ impl Core {
     }
 
     /// The process is about to end. Peers that keep our paths over a broken connection hear nothing, any other a Cease.
-    pub(super) fn handle_terminate(&mut self, now: Moment) -> Vec<Effect> {
+    pub(super) fn handle_terminate(&mut self, now: Moment) {
         let told = if self.native.on { self.native.speaker.handle_terminate(now) } else { 0 };
         let text = match told {
             0 => "ending; what is in the kernel stays and forwards".to_owned(),
@@ -42,6 +42,5 @@ impl Core {
         };
         self.say(now, Level::Info, Topic::Bgp, text);
         self.drain_speaker(now);
-        std::mem::take(&mut self.out)
     }
 }

@@ -350,7 +350,12 @@ impl World {
         let node = &mut self.nodes[index];
         let Some(core) = node.core.as_mut() else { return Vec::new() };
         let effects = match &mut node.recorder {
-            None => core.handle(now, event),
+            // As the loop does it.
+            None => {
+                let mut effects = core.begin(now, event);
+                effects.extend(core.finish(now));
+                effects
+            }
             Some(recorder) => {
                 let (effects, written) = recorder.handle(core, now, event);
                 written.unwrap();
