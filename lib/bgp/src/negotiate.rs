@@ -166,7 +166,6 @@ impl Offer {
                 extended_next_hop_send: whole && v4 && theirs.capabilities.iter().any(extended),
                 extended_next_hop_receive: whole && v4,
                 accept_as_sets: self.accept_as_sets,
-                ..wire::Negotiated::default()
             },
             hold_time,
             asn: theirs.asn,
