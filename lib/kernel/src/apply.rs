@@ -93,7 +93,7 @@ impl<'a> Apply<'a> {
             Write::Delete(_) => (Mode::Delete, None),
         };
         let adding = value.is_some();
-        if !self.vteps.is_empty() && !(matches!(write.key(), Key::Vtep(_)) && adding == self.adding) {
+        if !(self.vteps.is_empty() || matches!(write.key(), Key::Vtep(_)) && adding == self.adding) {
             self.flush_vteps();
         }
         match (write.key(), value) {
