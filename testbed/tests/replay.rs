@@ -80,8 +80,10 @@ fn a_file_that_is_no_mrt_is_refused_with_its_name() {
 /// A file as collectors write them: the peers, a table with routes of two of them (RFC 6396 section 4.3), messages (4.4).
 fn collector() -> Vec<u8> {
     let mut all = record(13, 1, &peers());
-    // Prefix, entries: peer, AS path.
-    let table: [(&[u8], &[(u16, &[u32])]); 4] = [
+    // Number of the peer, AS path.
+    type Entry<'a> = (u16, &'a [u32]);
+    // Prefix, entries.
+    let table: [(&[u8], &[Entry<'_>]); 4] = [
         (&[24, 20, 1, 1], &[(0, &[64496, 3]), (1, &[64497, 70_000, 3])]),
         (&[22, 20, 1, 4], &[(1, &[64497, 4])]),
         (&[16, 20, 9], &[(1, &[64497, 0, 5])]),

@@ -3,7 +3,7 @@
 //!
 //! Needs root, FRR, BIRD, GoBGP and BIPLANE_BIN_DIR; without them every test here fails.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub, dead_code)]
 
 #[path = "topologies/fabric.rs"]
 mod fabric;

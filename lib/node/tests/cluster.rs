@@ -405,11 +405,11 @@ fn reflectors_come_change_and_go_and_no_packet_is_lost() {
         for (reflectors, expected) in steps {
             let before: Vec<_> = (0..5).map(|index| uptimes(&world, index)).collect();
             let nodes = |these: [usize; 2]| these.map(|n| format!("n{n}").parse().unwrap()).to_vec();
-            for index in 0..5 {
+            for (index, cluster_id) in clusters.into_iter().enumerate() {
                 world.configure(index, |config| {
                     config.bgp.reflectors = reflectors.map(|these| model::reflection::ReflectorsConfig {
                         nodes: nodes(these),
-                        cluster_id: clusters[index],
+                        cluster_id,
                         ..Default::default()
                     });
                 });
