@@ -47,7 +47,7 @@ fn sessions_go_from_mesh_to_a_router_as_reflector_and_back_without_losing_a_pack
         .moves("a router beside the mesh", Way::NodeByNode, &mesh(), &mut probes, |_| format!("{{peers: [{router}]}}"));
     let has_router = || {
         let all = |node: &&str| ROUTER.iter().all(|address| bench.sessions(node).contains_key(*address));
-        NODES.iter().all(|node| all(node)).then_some(())
+        NODES.iter().all(all).then_some(())
     };
     bench.until("sessions with the router", has_router);
     let before = NODES.map(|node| bench.sessions(node));
@@ -78,7 +78,7 @@ fn sessions_go_from_mesh_to_a_router_as_reflector_and_back_without_losing_a_pack
     bench.moves("the mesh alone", Way::AllAtOnce, &mesh(), &mut probes, |_| "{}".to_owned());
     bench.until("no router", || {
         let without = |node: &&str| ROUTER.iter().all(|address| !bench.sessions(node).contains_key(*address));
-        NODES.iter().all(|node| without(node)).then_some(())
+        NODES.iter().all(without).then_some(())
     });
     fabric.prove(probes);
 }

@@ -186,7 +186,7 @@ fn whom_bfd_is_to_watch() {
     let two =
         Watched { id: address(2).into(), local: Some(address(1)), far: true, least_ttl: 1, profile: "fast".to_owned() };
     assert!(hand.speaker.take_watched_changed());
-    assert_eq!(hand.speaker.watched(), [two.clone()]);
+    assert_eq!(hand.speaker.watched(), std::slice::from_ref(&two));
     assert!(!hand.speaker.take_watched_changed());
 
     // On, off or another profile: the session stays.
@@ -200,7 +200,7 @@ fn whom_bfd_is_to_watch() {
     mine.peers[1].bfd = None;
     hand.speaker.handle_config(hand.now, mine.clone());
     hand.work();
-    assert_eq!(hand.speaker.watched(), [two.clone()]);
+    assert_eq!(hand.speaker.watched(), std::slice::from_ref(&two));
     assert!(!hand.closed.contains(&conn) && hand.told(conn).is_none());
 
     // As far as its session may go, and not farther.
@@ -224,7 +224,7 @@ fn whom_bfd_is_to_watch() {
     assert!(hand.speaker.take_watched_changed() && hand.speaker.watched().is_empty());
     hand.speaker.handle_peer_up(hand.now, &address(2).into()).unwrap();
     assert!(hand.speaker.take_watched_changed());
-    assert_eq!(hand.speaker.watched(), [two.clone()]);
+    assert_eq!(hand.speaker.watched(), std::slice::from_ref(&two));
     hand.speaker.handle_shutdown(hand.now);
     assert!(hand.speaker.take_watched_changed() && hand.speaker.watched().is_empty());
     hand.speaker.handle_config(hand.now, mine.clone());

@@ -59,7 +59,8 @@ fn every_step_of_the_decision_is_named_with_its_values() {
     type Change = fn(&mut Attributes);
     let plain: Change = |_| {};
     let external: &[u32] = &[65001];
-    let cases: Vec<(&str, [&[u32]; 2], [Change; 2], Reason, &str, &str)> = vec![
+    type Case<'a> = (&'a str, [&'a [u32]; 2], [Change; 2], Reason, &'a str, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         (
             "10",
             [&[], &[]],
