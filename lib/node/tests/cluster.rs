@@ -387,7 +387,8 @@ fn conditions_tell_when_they_last_changed() {
 /// Checklist: 90
 #[test]
 fn reflectors_come_change_and_go_and_no_packet_is_lost() {
-    let cluster = |n: u8| Some(std::net::Ipv4Addr::new(10, 0, 0, n));
+    // Not the router ID of a node: who has that would take them for its own.
+    let cluster = |n: u8| Some(std::net::Ipv4Addr::new(244, 0, 0, n));
     let (a, b) = (cluster(1), cluster(2));
     // CLUSTER_IDs of the nodes: none; one for all, so that old and new reflectors share it; two.
     let all = [
