@@ -205,7 +205,7 @@ fn whom_bfd_is_to_watch() {
 
     // As far as its session may go, and not farther.
     for (asn, multihop, ttl_security, far, least_ttl) in [
-        (65001, Some(3), None, true, 253),
+        (65001, Some(3), None, true, 1),
         (65001, None, Some(2), true, 254),
         (65001, Some(1), None, false, 255),
         (64512, None, Some(1), false, 255),

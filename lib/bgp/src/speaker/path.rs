@@ -15,7 +15,8 @@ pub struct Watched {
     pub local: Option<IpAddr>,
     /// It may be more than one hop away: the configuration says so, or it is a peer of our AS and nothing is said.
     pub far: bool,
-    /// Least TTL of what it sends with 255, by the number of hops that the configuration allows.
+    /// Least TTL of what it sends: by `ttlSecurity`, and 255 from a neighbour. `multihop` says nothing of it: RFC 5883 asks for
+    /// no TTL, and BIRD sends what its kernel takes by default.
     pub least_ttl: u8,
     /// [`crate::PeerConfig::bfd`].
     pub profile: String,
@@ -28,12 +29,13 @@ impl Speaker {
         let watched = wanted.filter_map(|peer| {
             let config = &peer.config;
             let hops = config.ttl_security.or(config.multihop);
+            let guarded = config.ttl_security.or(config.multihop.filter(|hops| *hops == 1));
             let internal = !config.asn.is_external(config.local_asn.unwrap_or(self.shared.view.local_asn));
             Some(Watched {
                 id: config.id.clone(),
                 local: config.local_address,
                 far: hops.map_or(internal, |hops| hops > 1),
-                least_ttl: hops.map_or(1, |hops| u8::MAX - hops.saturating_sub(1)),
+                least_ttl: guarded.map_or(1, |hops| u8::MAX - hops.saturating_sub(1)),
                 profile: config.bfd.clone()?,
             })
         });
