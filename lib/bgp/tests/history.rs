@@ -458,6 +458,14 @@ fn check(steps: &[Step], order: &[usize]) {
     }
 }
 
+/// A path that is kept for a peer which is away becomes our own prefix, and the peer does not say it again.
+#[test]
+fn a_kept_path_of_what_became_our_own_is_not_kept_as_refused() {
+    let steps =
+        [Step::Open(1), Step::Announce(1, 2, 0, 0x20), Step::Break(1), Step::Withdraw(1, 2, 0), Step::Originate(true)];
+    check(&steps, &[0, 1, 2, 3, 4, 5]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 

@@ -6,6 +6,7 @@ use model::{Family, Moment, Prefix};
 use wire::{DecodeError, Message, Notification, Update};
 
 use super::Peer;
+use crate::adj_rib_in::PathKey;
 use crate::counters::{MessageKind, Way};
 use crate::output::ConnId;
 use crate::policy::Refusal;
@@ -210,10 +211,20 @@ impl Peer {
 
     /// We originate this prefix ourselves now.
     pub(crate) fn refuse_own(&mut self, prefix: Prefix, shared: &mut Shared) {
-        let paths: Vec<_> = self.rib_in.accepted(&prefix).map(|(path, _)| path).collect();
-        for path in paths {
-            self.rib_in.refuse(path, Refusal::OwnPodCidr);
+        let paths: Vec<_> = self.rib_in.accepted(&prefix).map(|(path, accepted)| (path, accepted.generation)).collect();
+        for (path, generation) in paths {
+            self.refuse_accepted(path, generation, Refusal::OwnPodCidr);
             shared.rib.withdraw(prefix, (self.index, path.1));
+        }
+    }
+
+    /// A path that was accepted is no more. What the peer has not said in this session, or since its refresh began, it may
+    /// never say again: that is forgotten, not kept as refused.
+    pub(super) fn refuse_accepted(&mut self, path: PathKey, generation: u32, refusal: Refusal) {
+        if !self.is_live() || generation < self.rib_in.generation_of(path.0.family()) {
+            self.rib_in.remove_accepted(&path);
+        } else {
+            self.rib_in.refuse(path, refusal);
         }
     }
 

@@ -117,12 +117,7 @@ impl Peer {
                 Ok(used) if shared.settings.honour_shutdown => self.leaving.lower(used),
                 Ok(used) => used,
                 Err(refusal) => {
-                    // What the peer has not said in this session, or since its refresh began, it may never say again.
-                    if stale || accepted.generation < self.rib_in.generation_of(prefix.family()) {
-                        self.rib_in.remove_accepted(&path);
-                    } else {
-                        self.rib_in.refuse(path, refusal);
-                    }
+                    self.refuse_accepted(path, accepted.generation, refusal);
                     shared.rib.withdraw(prefix, place);
                     continue;
                 }
