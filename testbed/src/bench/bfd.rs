@@ -85,6 +85,9 @@ fn measure(kind: Kind, binary: &Path, rounds: u32, interrupt: &Interrupt) -> Res
             if interrupt.is_raised() {
                 break;
             }
+            for neighbour in &net.neighbours {
+                neighbour.await_bfd().with_context(|| net.last_words())?;
+            }
             steady(&heard[0], "the preferred way", &net)?;
             // At another point of BFD's intervals each time.
             std::thread::sleep(Duration::from_millis(u64::from(round * 7 % INTERVAL)));
@@ -185,7 +188,7 @@ struct Net {
 struct Neighbour {
     _program: Program,
     space: Space,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Net {
@@ -245,7 +248,7 @@ impl Neighbour {
 protocol device {{ }}
 protocol bfd {{ interface \"*\" {{ interval {INTERVAL} ms; multiplier {MULTIPLIER}; }}; }}
 protocol static own {{ ipv4; route {PREFIX} unreachable; }}
-protocol bgp router {{
+protocol bgp far {{
   local {own} as 65001;
   neighbor {theirs} as {OWN_ASN};
   bfd on;
@@ -262,7 +265,27 @@ protocol bgp router {{
         let mut command = space.command(Path::new("bird"));
         command.args(["-f", "-c"]).arg(&file).arg("-s").arg(folder.0.join("bird.ctl"));
         let program = Program::start(&mut command, &folder.0.join("bird.log"))?;
-        Ok(Neighbour { _program: program, space, _folder: folder })
+        Ok(Neighbour { _program: program, space, folder })
+    }
+
+    /// Waits until BFD is up at its full pace: before that a cut is nothing that it could notice in time.
+    fn await_bfd(&self) -> Result<()> {
+        let timeout = format!("{:.3}", f64::from(INTERVAL * MULTIPLIER) / 1000.0);
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let mut command = self.space.command(Path::new("birdc"));
+            command.arg("-s").arg(self.folder.0.join("bird.ctl")).args(["show", "bfd", "sessions"]);
+            let output = command.output().context("birdc")?;
+            let text = String::from_utf8_lossy(&output.stdout);
+            let up = |line: &str| line.split_whitespace().any(|word| word == "Up") && line.contains(&timeout);
+            if text.lines().any(up) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("BFD is not up at its pace within {} s:\n{text}", LIMIT.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Nothing goes in or out any more, and no carrier is lost.
